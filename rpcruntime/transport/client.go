@@ -1,0 +1,386 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package transport
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/rpcruntime/status"
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+// Events tells the calling side what happens to a connection. The reader calls
+// the methods: they must not block, call Close, or keep the bytes.
+type Events interface {
+	// Draining: the callee asked to be left alone for new calls. Called once.
+	Draining(c *ClientConn)
+	// Push is a message that the callee sent without being asked.
+	Push(c *ClientConn, path, method string, payload []byte)
+	// Ended: the connection is over and all its calls have ended.
+	Ended(c *ClientConn, reason error)
+}
+
+// ClientConn is the calling side of a connection. Do may be called by any
+// number of goroutines.
+type ClientConn struct {
+	*Conn
+	calls    *slots
+	events   Events
+	announce wire.Announcement
+	draining atomic.Bool
+	// shut: no new calls are taken; as calls.closed, without its lock.
+	shut atomic.Bool
+
+	// The rest belongs to the reader.
+
+	// bye is the number of requests that the callee read, once it said so.
+	bye    uint64
+	hasBye bool
+	// beat is set while a heartbeat is unanswered; slow once that was counted.
+	beat, slow bool
+	beatSeq    uint64
+	// appended is what had been sent at activeAt, when it last grew.
+	appended uint64
+	activeAt time.Time
+}
+
+// NewClient makes nc the calling side of a connection and starts its reader.
+// announce says who calls and whom (Seq and Features are filled in here).
+// cfg.Wheel is required.
+func NewClient(nc net.Conn, cfg Config, announce wire.Announcement, events Events) *ClientConn {
+	c := &ClientConn{Conn: newConn(nc, cfg), events: events, announce: announce}
+	c.announce.Features = features
+	c.calls = newSlots(c.cfg.MaxCalls)
+	c.role = (*clientRole)(c)
+	go c.run()
+	return c
+}
+
+// Request is a call as it goes onto a connection.
+type Request struct {
+	// Path and Method name the method.
+	Path, Method string
+	// Serialize says how Payload is encoded.
+	Serialize wire.Serialize
+	// Meta is the user's metadata. It is not kept.
+	Meta map[string]string
+	// Payload is kept until written, also after Do returned, if it has 64 KiB
+	// or more: it must not be changed then.
+	Payload []byte
+	// Timeout is what the callee is told to have, from when it read the frame;
+	// 0 tells it nothing.
+	Timeout time.Duration
+	// Attempt is put on the wire from 2 on.
+	Attempt int
+	// Oneway calls get no answer: Do returns when the frame is on its way.
+	Oneway bool
+}
+
+// Do sends a request and waits for its response, until ctx ends or the deadline
+// passes (zero: none). The result is to be released.
+//
+// A nil error means that a response came, which may itself be an error of the
+// callee: ReadError tells. Otherwise the error is a *status.Error with what is
+// known about the execution.
+func (c *ClientConn) Do(ctx context.Context, deadline time.Time, req *Request) (Result, error) {
+	s := c.calls.acquire()
+	if s == nil {
+		return Result{}, c.full()
+	}
+	f := outFrame{
+		header: wire.RequestHeader(s.seq, req.Serialize, req.Oneway), path: req.Path, method: req.Method,
+		user: req.Meta, payload: req.Payload, request: true, announce: &c.announce,
+	}
+	if req.Timeout > 0 {
+		f.addInt(wire.KeyServerTimeout, max(1, (req.Timeout+time.Millisecond-1).Milliseconds()))
+	}
+	if req.Attempt > 1 {
+		f.addInt(wire.KeyAttempt, int64(req.Attempt))
+	}
+	if size := f.size(); size > wire.MaxFrame-2*wire.PrefixLen-maxAnnouncement {
+		c.abandon(s)
+		return Result{}, status.Errorf(status.InvalidArgument, "request of %d bytes: a frame holds at most %d", size, int64(wire.MaxFrame)).WithFate(status.FateUnexecuted)
+	}
+	if err := c.w.send(ctx, deadline, &f, s, c.calls.inFlight() > 1); err != nil {
+		c.abandon(s)
+		return Result{}, c.unsent(err)
+	}
+	if req.Oneway { // nobody will answer
+		c.abandon(s)
+		return Result{}, nil
+	}
+	return c.await(ctx, deadline, s)
+}
+
+// maxAnnouncement bounds the metadata entry that a first request carries more.
+const maxAnnouncement = 8 + len(wire.KeyAnnounce) + wire.MaxAnnouncement
+
+// await waits for the end of a call that was sent.
+func (c *ClientConn) await(ctx context.Context, deadline time.Time, s *slot) (Result, error) {
+	timed := !deadline.IsZero()
+	if timed {
+		c.cfg.Wheel.Schedule(&s.timer, deadline)
+	}
+	select {
+	case <-s.done:
+	case <-ctx.Done(): // nil, and so never, for a context that cannot end
+		if c.calls.take(s.seq) != nil {
+			s.finish(ctx.Err())
+		}
+		<-s.done
+	}
+	result, err := s.result, s.err
+	if !timed || c.cfg.Wheel.Stop(&s.timer) {
+		s.release() // else the wheel may still look at it: leave it to the collector
+	}
+	if err != nil {
+		return Result{}, callError(err)
+	}
+	return result, nil
+}
+
+// abandon takes back a slot whose request waits for nothing.
+func (c *ClientConn) abandon(s *slot) {
+	if c.calls.take(s.seq) == nil {
+		<-s.done // the connection's end took it
+	}
+	s.release()
+}
+
+// full is the error when the table has no room.
+func (c *ClientConn) full() error {
+	if c.calls.isClosed() {
+		return c.unsent(cmp.Or(c.Err(), errClosed))
+	}
+	return status.Errorf(status.ResourceExhausted, "%d calls are in flight on the connection to %s already", c.cfg.MaxCalls, c.RemoteAddr()).
+		WithFate(status.FateUnexecuted)
+}
+
+// unsent is the error of a request no byte of which left.
+func (c *ClientConn) unsent(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return status.Convert(err).WithFate(status.FateUnexecuted)
+	}
+	return status.New(status.Unavailable, err.Error()).WithCause(err).WithFate(status.FateUnexecuted).WithReason(ReasonUnsent)
+}
+
+// Reasons of errors that the transport makes, beside those of package wire.
+const (
+	// ReasonUnsent: the frame never left whole.
+	ReasonUnsent = "unsent"
+	// ReasonBye: the callee said that it never read the request.
+	ReasonBye = "bye"
+	// ReasonLost: the connection was lost after the request left.
+	ReasonLost = "connection-lost"
+)
+
+// errDeadline ends calls whose deadline passed.
+var errDeadline = status.New(status.DeadlineExceeded, "no answer before the deadline")
+
+// callError makes a *status.Error of what ended a call that was sent.
+func callError(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return status.Convert(err)
+	}
+	return err
+}
+
+// Drain takes no new calls, waits until those in flight have ended or ctx ends,
+// then closes the connection and waits until it is over.
+func (c *ClientConn) Drain(ctx context.Context) {
+	c.shut.Store(true)
+	c.calls.close()
+	select {
+	case <-c.calls.whenEmpty():
+	case <-ctx.Done():
+	case <-c.ended:
+	}
+	c.Close()
+}
+
+// Draining reports whether new calls should use another connection.
+func (c *ClientConn) Draining() bool { return c.draining.Load() }
+
+// Shut reports whether the connection takes no calls any more.
+func (c *ClientConn) Shut() bool { return c.shut.Load() }
+
+// InFlight counts the calls that wait for an answer.
+func (c *ClientConn) InFlight() int { return c.calls.inFlight() }
+
+// clientRole is the reader's part of a ClientConn.
+type clientRole ClientConn
+
+func (c *clientRole) conn() *ClientConn { return (*ClientConn)(c) }
+
+func (c *clientRole) frame(f wire.Frame) error {
+	c.beat, c.slow = false, false // any byte counts as life
+	switch {
+	case f.Response() && f.Heartbeat():
+	case f.Response():
+		if s := c.calls.take(f.Seq); s != nil {
+			s.answer(f)
+		} else {
+			c.cfg.Counters.UnknownResponses.Add(1)
+		}
+	case f.Oneway() && !f.Heartbeat() && string(f.Path) == wire.ControlPath:
+		c.control(f)
+	case f.Oneway() && !f.Heartbeat():
+		c.events.Push(c.conn(), string(f.Path), string(f.Method), f.Payload)
+	default:
+		c.cfg.Counters.UnknownPushes.Add(1)
+	}
+	return nil
+}
+
+// control handles a control frame. Unknown ones are for later versions.
+func (c *clientRole) control(f wire.Frame) {
+	if string(f.Method) == wire.MethodHello {
+		c.hello(f)
+		return
+	}
+	if c.peer.Load() == nil {
+		return // nothing counts before hello
+	}
+	switch string(f.Method) {
+	case wire.MethodDrain:
+		if !c.draining.Swap(true) {
+			c.events.Draining(c.conn())
+		}
+	case wire.MethodBye:
+		if read, ok := wire.ParseBye(f.Payload); ok {
+			c.handleBye(read)
+		}
+	}
+}
+
+// hello counts if it repeats the seq that our announcement went out with.
+func (c *clientRole) hello(f wire.Frame) {
+	h, ok := wire.ParseHello(f.Payload)
+	c.w.mu.Lock()
+	announced, has := c.w.announced, c.w.requests > 0
+	c.w.mu.Unlock()
+	if ok && has && h.Seq == announced && c.peer.Load() == nil {
+		c.peer.Store(&wire.Announcement{Features: h.Features})
+	}
+}
+
+// handleBye ends the calls whose requests were never read.
+func (c *clientRole) handleBye(read uint64) {
+	if !c.draining.Swap(true) {
+		c.events.Draining(c.conn())
+	}
+	c.shut.Store(true)
+	c.w.close(errBye) // nothing sent from here on would be read
+	c.calls.close()
+	c.bye, c.hasBye = read, true
+	c.w.mu.Lock() // slots learn their number under it
+	unread := c.calls.takeIf(func(s *slot) bool { return s.number > read })
+	c.w.mu.Unlock()
+	for _, s := range unread {
+		s.finish(unexecutedError(ReasonBye, "the callee drained and never read the request"))
+	}
+}
+
+// errBye is why nothing is sent any more.
+var errBye = errors.New("the callee said bye")
+
+func unexecutedError(reason, text string) *status.Error {
+	return status.New(status.Unavailable, text).WithFate(status.FateUnexecuted).WithReason(reason)
+}
+
+func (c *clientRole) oversized(o *oversized) error {
+	if o.header.Response() && !o.header.Heartbeat() {
+		if s := c.calls.take(o.header.Seq); s != nil {
+			s.finish(status.New(status.ResourceExhausted, "response: "+o.err.Error()).WithFate(status.FateExecuted))
+		}
+	}
+	if !o.err.Discardable {
+		return o.err
+	}
+	return nil
+}
+
+func (c *clientRole) idleTick() time.Duration {
+	return min(c.cfg.HeartbeatInterval, c.cfg.IdleTimeout)
+}
+
+// tick sends heartbeats while they are needed, and ends what is idle or dead.
+func (c *clientRole) tick(now time.Time) error {
+	silent, unused := now.Sub(c.r.lastRead), c.unused(now)
+	if c.calls.inFlight() == 0 && !c.subscribed.Load() {
+		c.beat = false
+		if min(silent, unused) >= c.cfg.IdleTimeout && c.calls.closeIfEmpty() {
+			c.shut.Store(true)
+			return errIdle
+		}
+		return nil
+	}
+	if silent < c.cfg.HeartbeatInterval {
+		return nil
+	}
+	if c.beat && c.peer.Load() != nil {
+		return &deadError{silent}
+	}
+	if c.beat && !c.slow {
+		// An old peer answers heartbeats through its worker pool: late is not dead.
+		c.slow = true
+		c.cfg.Counters.SlowHeartbeats.Add(1)
+		c.log.V(1).Info("heartbeat unanswered by a peer without extensions", "peer", c.RemoteAddr().String())
+	}
+	c.beat = true
+	c.beatSeq++
+	c.cfg.Counters.Heartbeats.Add(1)
+	c.w.control(wire.HeartbeatHeader(heartbeatSeq|c.beatSeq), "", "", heartbeatPayload(now))
+	return nil
+}
+
+// unused returns for how long nothing was sent.
+func (c *clientRole) unused(now time.Time) time.Duration {
+	c.w.mu.Lock()
+	appended := c.w.appended
+	c.w.mu.Unlock()
+	if appended != c.appended || c.activeAt.IsZero() {
+		c.appended, c.activeAt = appended, now
+	}
+	return now.Sub(c.activeAt)
+}
+
+// heartbeatSeq marks the seqs of heartbeats, which have no slot: the index that
+// no slot has.
+const heartbeatSeq = 1 << 61
+
+// heartbeatPayload is the time in MsgPack, as rpcx sends it. docs/wire-protocol.md §6
+func heartbeatPayload(now time.Time) []byte {
+	return binary.BigEndian.AppendUint64([]byte{0xd3}, uint64(now.UnixNano())) //nolint:gosec // bits, not a quantity
+}
+
+func (c *clientRole) stopped() {}
+
+// over ends every call that is left, with what is known about it.
+func (c *clientRole) over(reason error) {
+	c.shut.Store(true)
+	c.calls.close()
+	c.draining.Store(true)
+	c.w.mu.Lock()
+	written := c.w.written
+	left := c.calls.takeIf(func(*slot) bool { return true })
+	c.w.mu.Unlock()
+	for _, s := range left {
+		switch {
+		case s.end == 0 || s.end > written:
+			s.finish(unexecutedError(ReasonUnsent, "connection lost before the request left: "+reason.Error()).WithCause(reason))
+		case c.hasBye && s.number > c.bye:
+			s.finish(unexecutedError(ReasonBye, "the callee drained and never read the request"))
+		default:
+			s.finish(status.New(status.Unavailable, "connection lost: "+reason.Error()).WithCause(reason).WithReason(ReasonLost))
+		}
+	}
+	c.events.Ended(c.conn(), reason)
+}

@@ -1,0 +1,91 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package transport
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fairlead/fairlead/rpcruntime/internal/wheel"
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+// Config sets up a connection. A zero field means its default.
+type Config struct {
+	// Limits bound what the peer may send.
+	Limits wire.Limits
+	// MaxCalls bounds the calls in flight, either way. Default 16,384.
+	MaxCalls int
+	// MaxRequestBytes bounds the bytes of requests being served. Default 64 MiB.
+	MaxRequestBytes int64
+	// WriteBuffer bounds the bytes that wait to be written; callers beyond it
+	// wait until their deadline. Default 1 MiB.
+	WriteBuffer int
+	// FrameTimeout bounds the time from a frame's first byte to its last. Default 10 s.
+	FrameTimeout time.Duration
+	// WriteTimeout bounds one write. Default 10 s.
+	WriteTimeout time.Duration
+	// IdleTimeout ends a connection without calls. Default 5 min.
+	IdleTimeout time.Duration
+	// HeartbeatInterval is how long a connection with calls may be silent before
+	// a heartbeat is sent, and how long that may stay unanswered. Default 15 s.
+	HeartbeatInterval time.Duration
+	// Wheel keeps deadlines. Required on the calling side.
+	Wheel *wheel.Wheel
+	// Log gets what happens to connections. The zero Logger discards.
+	Log logr.Logger
+	// Counters are added to. Nil means counters of its own.
+	Counters *Counters
+}
+
+func (c Config) withDefaults() Config {
+	c.Limits = c.Limits.WithDefaults()
+	def(&c.MaxCalls, 16384)
+	def(&c.MaxRequestBytes, 64<<20)
+	def(&c.WriteBuffer, 1<<20)
+	def(&c.FrameTimeout, 10*time.Second)
+	def(&c.WriteTimeout, 10*time.Second)
+	def(&c.IdleTimeout, 5*time.Minute)
+	def(&c.HeartbeatInterval, 15*time.Second)
+	if c.Counters == nil {
+		c.Counters = new(Counters)
+	}
+	return c
+}
+
+func def[T int | int64 | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// Counters count what connections do. All are totals since the start but
+// Connections, which is a level. Safe for concurrent use.
+type Counters struct {
+	// Connections is the number of open connections.
+	Connections atomic.Int64
+	// FramesRead and BytesRead count what came in.
+	FramesRead, BytesRead atomic.Int64
+	// Writes and BytesWritten count write calls and what they took.
+	Writes, BytesWritten atomic.Int64
+	// WriteWaits counts the times that a caller waited for room in the buffer.
+	WriteWaits atomic.Int64
+	// Malformed counts connections ended by frames that cannot be right.
+	Malformed atomic.Int64
+	// OverLimit counts frames over a limit.
+	OverLimit atomic.Int64
+	// UnknownResponses counts responses that no call waited for.
+	UnknownResponses atomic.Int64
+	// Heartbeats counts those sent; SlowHeartbeats those that an old peer did
+	// not answer within an interval.
+	Heartbeats, SlowHeartbeats atomic.Int64
+	// WrongEndpoint counts requests refused because they were meant for another.
+	WrongEndpoint atomic.Int64
+	// Refused counts requests refused because of the connection's bounds.
+	Refused atomic.Int64
+	// UnknownPushes counts pushes that nobody takes.
+	UnknownPushes atomic.Int64
+}

@@ -1,0 +1,252 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package transport
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+// features are what this side can do, as announced.
+var features = []string{wire.FeatureDrain} //nolint:gochecknoglobals // constant
+
+// Conn is one multiplexed connection, of either role. See doc.go for the states.
+//
+// It has one goroutine of its own, the reader, and one that comes and goes, the
+// flusher. The reader ends the connection: whatever breaks, it is woken, waits
+// until nobody writes, and then ends every call with what is known about it.
+type Conn struct {
+	nc   net.Conn
+	cfg  Config
+	log  logr.Logger
+	role role
+
+	w writer
+	r frameReader
+
+	// peer is set once announcement and hello have been exchanged.
+	peer atomic.Pointer[wire.Announcement]
+
+	// subscribed connections are never idle, and send heartbeats.
+	subscribed atomic.Bool
+	// stopping asks the reader to stop at the next frame boundary.
+	stopping atomic.Bool
+
+	endOnce sync.Once
+	// reason is why the connection ended; set once, before ended is closed.
+	reason error
+	// ended is closed by the first that ends the connection.
+	ended chan struct{}
+	// done is closed by the reader when everything of the connection has ended.
+	done    chan struct{}
+	flusher sync.WaitGroup
+}
+
+// role is what differs between the two sides of a connection. All methods are
+// called by the reader.
+type role interface {
+	// frame handles one frame. An error ends the connection.
+	frame(f wire.Frame) error
+	// oversized handles a frame that is over a limit.
+	oversized(o *oversized) error
+	// tick is called when nothing came for a while.
+	tick(now time.Time) error
+	// stopped is called when reading stopped at a frame boundary.
+	stopped()
+	// over is called at the very end.
+	over(reason error)
+	// idleTick is how long to wait between ticks.
+	idleTick() time.Duration
+}
+
+// errClosed is the end that this side asked for.
+var errClosed = errors.New("connection closed")
+
+// errIdle is the end of a connection that nobody used.
+var errIdle = errors.New("connection idle")
+
+func newConn(nc net.Conn, cfg Config) *Conn {
+	cfg = cfg.withDefaults()
+	c := &Conn{nc: nc, cfg: cfg, log: cfg.Log, ended: make(chan struct{}), done: make(chan struct{})}
+	_, isTLS := nc.(*tls.Conn)
+	c.w = writer{
+		nc: nc, timeout: cfg.WriteTimeout, bound: cfg.WriteBuffer, resumable: !isTLS,
+		flushed: &c.flusher, fatal: c.end, stats: cfg.Counters,
+	}
+	c.r = frameReader{nc: nc, limits: cfg.Limits, stats: cfg.Counters, lastRead: time.Now()}
+	c.r.wait.init(nc)
+	cfg.Counters.Connections.Add(1)
+	return c
+}
+
+// run is the reader.
+func (c *Conn) run() {
+	defer close(c.done)
+	err := c.readLoop()
+	if errors.Is(err, errStopReading) {
+		c.role.stopped()
+		err = errClosed
+	}
+	c.end(err)
+	c.w.settle()
+	c.flusher.Wait()
+	c.r.release()
+	c.role.over(c.reason)
+	c.cfg.Counters.Connections.Add(-1)
+}
+
+func (c *Conn) readLoop() error {
+	for {
+		if err := c.parseAll(); err != nil {
+			return err
+		}
+		timeout, err := c.r.readMore(c.cfg.FrameTimeout, c.role.idleTick(), &c.stopping)
+		switch {
+		case c.stopping.Load():
+			return errStopReading
+		case err != nil:
+			return err
+		case timeout:
+			if err := c.role.tick(time.Now()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// parseAll handles every whole frame that has been read.
+func (c *Conn) parseAll() error {
+	for {
+		if c.stopping.Load() {
+			return errStopReading
+		}
+		f, over, ok, err := c.r.next()
+		switch {
+		case err != nil:
+			c.cfg.Counters.Malformed.Add(1)
+			return err
+		case over != nil:
+			c.cfg.Counters.OverLimit.Add(1)
+			if err := c.role.oversized(over); err != nil {
+				return err
+			}
+		case !ok:
+			return nil
+		default:
+			c.cfg.Counters.FramesRead.Add(1)
+			if err := c.role.frame(f); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// end ends the connection; the first reason is kept. It does not wait.
+func (c *Conn) end(reason error) {
+	c.endOnce.Do(func() {
+		c.reason = reason
+		c.w.close(reason)
+		close(c.ended)
+		if err := c.nc.Close(); err != nil {
+			c.log.V(1).Info("closing a connection failed", "peer", c.nc.RemoteAddr().String(), "error", err.Error())
+		}
+		c.logEnd(reason)
+	})
+}
+
+func (c *Conn) logEnd(reason error) {
+	var malformed *wire.MalformedError
+	peer := c.nc.RemoteAddr().String()
+	if errors.As(reason, &malformed) {
+		c.log.Info("connection ended: the peer sent what cannot be a frame", "peer", peer, "reason", reason.Error())
+		return
+	}
+	c.log.V(1).Info("connection ended", "peer", peer, "reason", reason.Error())
+}
+
+// stopReading wakes the reader and makes it stop at a frame boundary.
+func (c *Conn) stopReading() {
+	c.stopping.Store(true)
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // a connection that is gone needs no waking
+}
+
+// finishWriting half-closes the connection once all that was appended has been
+// written, then discards input until the peer closes too, for at most a second.
+// Closing with unread input would make the kernel throw away answers still
+// unsent. docs/wire-protocol.md §8
+func (c *Conn) finishWriting() {
+	c.w.close(errClosed)
+	c.w.settle()
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	if c.nc.SetReadDeadline(time.Now().Add(linger)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.nc) // until EOF or the deadline; either is the end
+}
+
+// linger is how long input is discarded after half-close.
+const linger = time.Second
+
+// Close ends the connection at once and waits until everything of it is over.
+// Calls in flight fail. It must not be called by a handler's own reader callback.
+func (c *Conn) Close() {
+	c.end(errClosed)
+	<-c.done
+}
+
+// Done is closed when everything of the connection is over.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err returns why the connection ended, or nil while it has not.
+func (c *Conn) Err() error {
+	select {
+	case <-c.ended:
+		return c.reason
+	default:
+		return nil
+	}
+}
+
+// RemoteAddr returns the address of the peer.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Peer returns the peer's announcement once announcement and hello have been
+// exchanged, else nil: for a peer that does not speak the extensions, or has not
+// yet. On the calling side only its Features are set. It must not be changed.
+func (c *Conn) Peer() *wire.Announcement { return c.peer.Load() }
+
+// SetSubscribed marks a connection that pushes arrive on: it is never idle.
+func (c *Conn) SetSubscribed(on bool) { c.subscribed.Store(on) }
+
+// SetSource sets who is asked for frames when the connection is writable. Set it
+// before the first Wake.
+func (c *Conn) SetSource(s Source) {
+	c.w.mu.Lock()
+	c.w.source = s
+	c.w.mu.Unlock()
+}
+
+// Wake tells the connection that its source has frames. It does not block.
+func (c *Conn) Wake() { c.w.wake() }
+
+// deadError is a peer that stopped answering.
+type deadError struct{ silent time.Duration }
+
+// Error says for how long the peer was silent.
+func (e *deadError) Error() string {
+	return fmt.Sprintf("the peer did not answer a heartbeat: silent for %s", e.silent.Round(time.Second))
+}

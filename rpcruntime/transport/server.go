@@ -1,0 +1,423 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package transport
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/rpcruntime/internal/buffer"
+	"github.com/fairlead/fairlead/rpcruntime/status"
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+// Handler takes what arrives at the callee's side of connections. The reader of
+// each connection calls it: Announced and Request must not block.
+type Handler interface {
+	// Announced is told who calls and whom the caller believes to be calling. An
+	// error says that it is not us: every request of the connection is refused.
+	Announced(c *ServerConn, a *wire.Announcement) error
+	// Request takes an ordinary request, which must be ended by exactly one of
+	// its Respond, Fail and Refuse. What in holds is the reader's until Keep.
+	Request(in *Inbound)
+	// Closed is told that a connection is over.
+	Closed(c *ServerConn, reason error)
+}
+
+// ServerConn is the callee's side of a connection.
+type ServerConn struct {
+	*Conn
+	// Attachment is the Handler's own; only its Announced and Request, which the
+	// reader calls one at a time, may touch it.
+	Attachment any
+
+	handler Handler
+
+	mu sync.Mutex // guards what follows
+	// running are the requests not yet ended, linked by next and prev.
+	running *Inbound
+	// calls and bytes are the number and size of the requests running.
+	calls int
+	bytes int64
+	// gone is why the connection is over; nil until then.
+	gone error
+	// settled is closed when calls falls to 0; nil while nobody waits.
+	settled chan struct{}
+	// grace is what to tell callers in a drain; 0 while there is none.
+	grace time.Duration
+	// drained: a drain was started.
+	drained bool
+	// read counts the ordinary requests read. docs/wire-protocol.md §8
+	read uint64
+
+	// first is closed once the first ordinary request was read. Written by the
+	// reader only.
+	first chan struct{}
+	// readEnded is closed when the reader stopped at a frame boundary or failed.
+	readEnded chan struct{}
+	// mayEnd is closed when a drain has said all it has to.
+	mayEnd chan struct{}
+
+	// The rest belongs to the reader.
+
+	// wrong is why all requests are refused; nil for the right callee.
+	wrong error
+}
+
+// NewServer makes nc the callee's side of a connection and starts its reader.
+func NewServer(nc net.Conn, cfg Config, h Handler) *ServerConn {
+	c := &ServerConn{
+		Conn: newConn(nc, cfg), handler: h,
+		first: make(chan struct{}), readEnded: make(chan struct{}), mayEnd: make(chan struct{}),
+	}
+	c.role = (*serverRole)(c)
+	go c.run()
+	return c
+}
+
+// Inbound is a request being served.
+type Inbound struct {
+	// Conn is where it came from.
+	Conn *ServerConn
+	// Header is the request's.
+	Header wire.Header
+	// Path, Method, Meta and Payload point into memory that is the reader's
+	// until Keep, and the request's until it ends.
+	Path, Method []byte
+	Meta         wire.Meta
+	Payload      []byte
+	// Received is when the frame was read; Timeout counts from then. 0 is none.
+	Received time.Time
+	Timeout  time.Duration
+
+	buf        *buffer.Buffer
+	size       int64
+	next, prev *Inbound // guarded by Conn.mu
+	ender      Ender    // guarded by Conn.mu
+}
+
+// Ender is told that the connection of a running request was lost. It is called
+// without locks held and must not block.
+type Ender interface{ ConnEnded(reason error) }
+
+var inboundPool = sync.Pool{New: func() any { return new(Inbound) }} //nolint:gochecknoglobals // our own objects, never a user's
+
+// Keep copies what the request holds, so that it outlives the reader's call.
+func (in *Inbound) Keep() {
+	n := len(in.Path) + len(in.Method) + len(in.Meta) + len(in.Payload)
+	in.buf = buffer.Get(n)
+	keep := func(b []byte) []byte {
+		at := len(in.buf.B)
+		in.buf.B = append(in.buf.B, b...)
+		return in.buf.B[at:len(in.buf.B):len(in.buf.B)]
+	}
+	in.Path, in.Method, in.Meta, in.Payload = keep(in.Path), keep(in.Method), keep(in.Meta), keep(in.Payload)
+}
+
+// OnEnd asks for e to be told when the connection is lost before the request
+// ends. If that has happened already it returns the reason instead.
+func (in *Inbound) OnEnd(e Ender) error {
+	in.Conn.mu.Lock()
+	defer in.Conn.mu.Unlock()
+	if in.Conn.gone != nil {
+		return in.Conn.gone
+	}
+	in.ender = e
+	return nil
+}
+
+// Respond ends the request with a success. Payload follows the rule of
+// Request.Payload. It writes nothing for a oneway request.
+func (in *Inbound) Respond(meta map[string]string, payload []byte) {
+	f := outFrame{header: in.Header.Reply(wire.StatusNormal), path: string(in.Path), method: string(in.Method), user: meta, payload: payload}
+	in.end(&f, true)
+}
+
+// Fail ends the request with an error. mark is what the callee knows of its
+// execution: RetryExecuted, with nothing else, puts no mark on the wire. Only
+// the dispatcher may say unexecuted.
+func (in *Inbound) Fail(e *status.Error, mark wire.Retry, meta map[string]string, payload []byte) {
+	f := in.failure(e, mark)
+	f.user, f.payload = meta, payload
+	in.end(&f, true)
+}
+
+// Refuse is Fail for the reader: it does not write, it only appends.
+func (in *Inbound) Refuse(e *status.Error, mark wire.Retry) {
+	c := in.Conn // end gives in back
+	f := in.failure(e, mark)
+	in.end(&f, false)
+	c.w.room()
+}
+
+func (in *Inbound) failure(e *status.Error, mark wire.Retry) outFrame {
+	f := outFrame{header: in.Header.Reply(wire.StatusError), path: string(in.Path), method: string(in.Method)}
+	f.add(wire.KeyError, []byte(e.Message()))
+	if in.Conn.Peer() == nil {
+		return f // an old peer would only pass the rest on
+	}
+	f.addInt(wire.KeyCode, int64(e.Code()))
+	if mark.Word != wire.RetryExecuted || mark.After > 0 || mark.Reason != "" {
+		f.add(wire.KeyRetry, wire.AppendRetry(nil, mark))
+	}
+	if d := e.Details(); len(d) > 0 {
+		f.add(wire.KeyDetails, d)
+	}
+	return f
+}
+
+func (in *Inbound) end(f *outFrame, write bool) {
+	c := in.Conn
+	others := c.forget(in) > 0
+	if !in.Header.Oneway() {
+		if write {
+			_ = c.w.send(context.Background(), time.Time{}, f, nil, others) // the connection's end is told to Ender
+		} else {
+			_ = c.w.post(f) // as above
+		}
+	}
+	c.account(in)
+}
+
+// forget unlinks a request whose answer is about to be appended, so that
+// nobody tells it of the connection's end any more.
+func (c *ServerConn) forget(in *Inbound) (others int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if in.prev != nil {
+		in.prev.next = in.next
+	} else if c.running == in {
+		c.running = in.next
+	}
+	if in.next != nil {
+		in.next.prev = in.prev
+	}
+	in.next, in.prev, in.ender = nil, nil, nil
+	return c.calls - 1
+}
+
+// account accounts for a request whose answer has been appended. Only now may a
+// drain say bye: answers come before it.
+func (c *ServerConn) account(in *Inbound) {
+	c.mu.Lock()
+	c.calls--
+	c.bytes -= in.size
+	if c.calls == 0 && c.settled != nil {
+		close(c.settled)
+		c.settled = nil
+	}
+	c.mu.Unlock()
+	in.buf.Free()
+	*in = Inbound{}
+	inboundPool.Put(in)
+}
+
+// InFlight counts the requests being served on the connection.
+func (c *ServerConn) InFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls
+}
+
+// Push sends a message that nobody asked for, as rpcx's SendMessage does. It
+// waits for room until ctx ends. Payload follows the rule of Request.Payload.
+func (c *ServerConn) Push(ctx context.Context, path, method string, payload []byte) error {
+	f := outFrame{header: wire.RequestHeader(0, wire.SerializeRaw, true), path: path, method: method, payload: payload}
+	return c.w.send(ctx, time.Time{}, &f, nil, false)
+}
+
+// serverRole is the reader's part of a ServerConn.
+type serverRole ServerConn
+
+func (c *serverRole) conn() *ServerConn { return (*ServerConn)(c) }
+
+func (c *serverRole) frame(f wire.Frame) error {
+	switch {
+	case f.Response():
+		c.cfg.Counters.UnknownResponses.Add(1)
+	case f.Heartbeat():
+		c.heartbeat(f)
+	case string(f.Path) == wire.ControlPath && f.Oneway():
+		// Control frames of callers come with later features; unknown ones are accepted.
+	default:
+		c.request(f)
+	}
+	return nil
+}
+
+// heartbeat answers with the very frame, metadata and payload included, even if
+// the oneway bit is set. docs/wire-protocol.md §6
+func (c *serverRole) heartbeat(f wire.Frame) {
+	reply := outFrame{header: f.Header, path: string(f.Path), method: string(f.Method), payload: f.Payload}
+	reply.header.Flags |= 0x80
+	reply.raw = f.Meta
+	_ = c.w.post(&reply) // fails only when the connection is over
+	c.w.room()
+}
+
+func (c *serverRole) request(f wire.Frame) {
+	in, _ := inboundPool.Get().(*Inbound)
+	*in = Inbound{
+		Conn: c.conn(), Header: f.Header, Path: f.Path, Method: f.Method, Meta: f.Meta, Payload: f.Payload,
+		Received: c.r.lastRead, size: int64(len(f.Meta) + len(f.Payload)),
+	}
+	first := c.track(in)
+	if first {
+		c.firstRequest(f)
+	}
+	in.Timeout = serverTimeout(f.Meta)
+	if e, mark := c.bounds(); e != nil {
+		in.Refuse(e, mark)
+		return
+	}
+	c.handler.Request(in)
+}
+
+// track enters a request that was read.
+func (c *serverRole) track(in *Inbound) (first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read++
+	c.calls++
+	c.bytes += in.size
+	if in.next = c.running; in.next != nil {
+		in.next.prev = in
+	}
+	c.running = in
+	return c.read == 1
+}
+
+// bounds says why a request must be refused unexecuted, whatever it asks for.
+func (c *serverRole) bounds() (*status.Error, wire.Retry) {
+	if c.wrong != nil {
+		c.cfg.Counters.WrongEndpoint.Add(1)
+		return status.New(status.Unavailable, c.wrong.Error()), wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonWrongEndpoint}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	limit := wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit}
+	switch {
+	case c.calls > c.cfg.MaxCalls:
+		c.cfg.Counters.Refused.Add(1)
+		return status.Errorf(status.ResourceExhausted, "more than %d calls in flight on one connection", c.cfg.MaxCalls), limit
+	case c.bytes > c.cfg.MaxRequestBytes && c.calls > 1:
+		c.cfg.Counters.Refused.Add(1)
+		return status.Errorf(status.ResourceExhausted, "more than %d bytes of requests in flight on one connection", c.cfg.MaxRequestBytes), limit
+	}
+	return nil, limit
+}
+
+// firstRequest looks for the announcement, which counts only in the very frame
+// whose seq it names.
+func (c *serverRole) firstRequest(f wire.Frame) {
+	defer close(c.first)
+	value, ok := f.Meta.Get(wire.KeyAnnounce)
+	if !ok {
+		return
+	}
+	a, ok := wire.ParseAnnouncement(value)
+	if !ok || a.Seq != f.Seq {
+		return
+	}
+	c.peer.Store(&a)
+	c.wrong = c.handler.Announced(c.conn(), &a)
+	hello := wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: features})
+	c.w.control(controlHeader(), wire.ControlPath, wire.MethodHello, hello)
+	c.mu.Lock()
+	grace := c.grace
+	c.mu.Unlock()
+	if grace > 0 {
+		c.conn().sendDrain(grace)
+	}
+}
+
+// controlHeader is the header of every control frame: a oneway request.
+func controlHeader() wire.Header { return wire.RequestHeader(0, wire.SerializeRaw, true) }
+
+// oversized answers from the header. The connection is kept if the frame could
+// be thrown away, and was not the one to say who calls whom.
+func (c *serverRole) oversized(o *oversized) error {
+	h := o.header
+	first := false
+	if !h.Response() && !h.Heartbeat() {
+		c.mu.Lock()
+		c.read++
+		first = c.read == 1
+		c.mu.Unlock()
+		if first {
+			close(c.first)
+		}
+		if !h.Oneway() {
+			in := Inbound{Conn: c.conn(), Header: h}
+			f := in.failure(status.New(status.ResourceExhausted, "request: "+o.err.Error()), wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit})
+			_ = c.w.post(&f) // fails only when the connection is over
+			c.w.room()
+		}
+	}
+	if first || !o.err.Discardable {
+		c.conn().startDrain(0, c.cfg.WriteTimeout)
+		return errStopReading
+	}
+	return nil
+}
+
+func (c *serverRole) idleTick() time.Duration { return c.cfg.IdleTimeout }
+
+func (c *serverRole) tick(now time.Time) error {
+	c.mu.Lock()
+	busy := c.calls > 0
+	c.mu.Unlock()
+	if busy || c.subscribed.Load() || now.Sub(c.r.lastRead) < c.cfg.IdleTimeout {
+		return nil
+	}
+	c.conn().startDrain(0, c.cfg.WriteTimeout)
+	return nil
+}
+
+// stopped waits for the drain that stopped the reading to say the rest.
+func (c *serverRole) stopped() {
+	close(c.readEnded)
+	<-c.mayEnd
+}
+
+func (c *serverRole) over(reason error) {
+	select {
+	case <-c.readEnded:
+	default:
+		close(c.readEnded)
+	}
+	c.mu.Lock()
+	c.gone = reason
+	drained := c.drained
+	var enders []Ender
+	for in := c.running; in != nil; in = in.next {
+		if in.ender != nil {
+			enders = append(enders, in.ender)
+		}
+	}
+	c.mu.Unlock()
+	for _, e := range enders {
+		e.ConnEnded(reason)
+	}
+	if drained {
+		<-c.mayEnd
+	}
+	c.handler.Closed(c.conn(), reason)
+}
+
+// serverTimeout reads what remains of the caller's attempt; unreadable is none.
+func serverTimeout(m wire.Meta) time.Duration {
+	value, ok := m.Get(wire.KeyServerTimeout)
+	if !ok {
+		return 0
+	}
+	ms, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil || ms > int64(1<<63-1)/int64(time.Millisecond) {
+		return 0
+	}
+	return max(time.Duration(ms)*time.Millisecond, 1) // spent already: expires at once
+}

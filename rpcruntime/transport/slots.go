@@ -1,0 +1,239 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package transport
+
+import (
+	"math/rand/v2"
+	"sync"
+
+	"github.com/fairlead/fairlead/rpcruntime/internal/buffer"
+	"github.com/fairlead/fairlead/rpcruntime/internal/wheel"
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+const (
+	// slotBits is the part of a seq that is the slot's index.
+	slotBits = 20
+	slotMask = 1<<slotBits - 1
+	// generationMask keeps our seqs below 2^62: bit 63 is never used, bit 62 is
+	// reserved for saying who owns a call, once callees open calls too.
+	generationMask = 1<<(62-slotBits) - 1
+)
+
+// slot holds a receiver of frames while its call is in flight. Whoever takes
+// the slot out of the table (an answer, the deadline, the caller, the end of the
+// connection) is the only one to end its call, and does so by sending on done.
+type slot struct {
+	timer  wheel.Timer
+	table  *slots
+	seq    uint64
+	done   chan struct{} // capacity 1; one send per use, by the taker
+	result Result
+	err    error
+	end    uint64 // data offset behind the request's last byte
+	number uint64 // the request's number, as the peer counts those it reads
+}
+
+// slots is the table of calls in flight on one connection. A seq carries the
+// slot's index and a generation, so a late answer never reaches a stranger. A
+// simple mutex: a lock-free table gave nothing measurable.
+type slots struct {
+	mu         sync.Mutex
+	entries    []entry
+	free       []uint32 // indexes without a call
+	spare      []*slot  // slots without a call
+	max        int
+	used       int
+	generation uint64 // of the next call; starts random
+	closed     bool
+	// empty is closed when used falls to 0; nil while nobody waits.
+	empty chan struct{}
+}
+
+type entry struct {
+	seq  uint64
+	slot *slot // nil when free
+}
+
+func newSlots(maxCalls int) *slots {
+	// Random, so that a seq forwarded by an old peer does not match ours.
+	return &slots{max: min(maxCalls, slotMask+1), generation: rand.Uint64() & generationMask >> 1} //nolint:gosec // needs to differ, not to be secret
+}
+
+// keepSlots is how many unused slots a connection keeps. They are not pooled
+// over connections: a channel made inside a testing/synctest bubble must stay
+// there.
+const keepSlots = 256
+
+func (t *slots) newSlot() *slot {
+	s := &slot{table: t, done: make(chan struct{}, 1)}
+	s.timer.Init(s.expire)
+	return s
+}
+
+// acquire enters a new call; nil when the table is full or closed.
+func (t *slots) acquire() *slot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.used >= t.max {
+		return nil
+	}
+	var s *slot
+	if n := len(t.spare); n > 0 {
+		s, t.spare = t.spare[n-1], t.spare[:n-1]
+	} else {
+		s = t.newSlot()
+	}
+	var i uint32
+	if n := len(t.free); n > 0 {
+		i, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		i = uint32(len(t.entries)) //nolint:gosec // below 2^20
+		t.entries = append(t.entries, entry{})
+	}
+	t.generation = (t.generation + 1) & generationMask
+	s.seq = t.generation<<slotBits | uint64(i)
+	s.end, s.number = 0, 0
+	t.entries[i] = entry{seq: s.seq, slot: s}
+	t.used++
+	return s
+}
+
+// take removes the call of that seq, and returns nil if it is not in flight.
+func (t *slots) take(seq uint64) *slot {
+	i := seq & slotMask
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i >= uint64(len(t.entries)) || t.entries[i].slot == nil || t.entries[i].seq != seq {
+		return nil
+	}
+	s := t.entries[i].slot
+	t.entries[i].slot = nil
+	t.free = append(t.free, uint32(i))
+	t.used--
+	t.signalLocked()
+	return s
+}
+
+// takeIf removes all calls that match and returns them.
+func (t *slots) takeIf(match func(*slot) bool) []*slot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var taken []*slot
+	for i := range t.entries {
+		s := t.entries[i].slot
+		if s == nil || !match(s) {
+			continue
+		}
+		t.entries[i].slot = nil
+		t.free = append(t.free, uint32(i)) //nolint:gosec // below 2^20
+		t.used--
+		taken = append(taken, s)
+	}
+	t.signalLocked()
+	return taken
+}
+
+func (t *slots) signalLocked() {
+	if t.used == 0 && t.empty != nil {
+		close(t.empty)
+		t.empty = nil
+	}
+}
+
+// whenEmpty returns a channel that is closed once no call is in the table.
+func (t *slots) whenEmpty() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.empty == nil {
+		t.empty = make(chan struct{})
+	}
+	empty := t.empty
+	t.signalLocked()
+	return empty
+}
+
+// close lets no more calls in.
+func (t *slots) close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+}
+
+// closeIfEmpty closes the table if no call is in it, and reports whether.
+func (t *slots) closeIfEmpty() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.used > 0 {
+		return false
+	}
+	t.closed = true
+	return true
+}
+
+func (t *slots) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
+}
+
+// inFlight counts the calls in the table.
+func (t *slots) inFlight() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.used
+}
+
+// expire is the deadline's end of the call.
+func (s *slot) expire() {
+	if taken := s.table.take(s.seq); taken != nil {
+		taken.finish(errDeadline)
+	}
+}
+
+// finish ends the call. Only the taker may call it, once.
+func (s *slot) finish(err error) {
+	s.err = err
+	s.done <- struct{}{}
+}
+
+// answer ends the call with a response; it copies what it needs of f.
+func (s *slot) answer(f wire.Frame) {
+	s.result.set(f)
+	s.finish(nil)
+}
+
+// release gives the slot back. It must have been taken, and its timer must
+// neither stand nor be firing: the wheel would look at the slot's next call.
+func (s *slot) release() {
+	s.result, s.err = Result{}, nil
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	if len(s.table.spare) < keepSlots {
+		s.table.spare = append(s.table.spare, s)
+	}
+}
+
+// Result is a response. Release it when Meta and Payload are not used any more.
+type Result struct {
+	Header  wire.Header
+	Meta    wire.Meta
+	Payload []byte
+	buf     *buffer.Buffer
+}
+
+func (r *Result) set(f wire.Frame) {
+	r.buf = buffer.Get(len(f.Meta) + len(f.Payload))
+	r.buf.B = append(append(r.buf.B, f.Meta...), f.Payload...)
+	r.Header = f.Header
+	r.Meta = wire.Meta(r.buf.B[:len(f.Meta)])
+	r.Payload = r.buf.B[len(f.Meta):]
+}
+
+// Release gives the result's memory back. Meta and Payload, and slices of
+// them, must not be used afterwards. Releasing twice does no harm.
+func (r *Result) Release() {
+	r.buf.Free()
+	*r = Result{}
+}

@@ -1,0 +1,162 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package transport
+
+import (
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fairlead/fairlead/rpcruntime/internal/wheel"
+	"github.com/fairlead/fairlead/rpcruntime/status"
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+// pipe makes a client over net.Pipe, whose far end the test plays, in a bubble.
+func pipe(t *testing.T, f func(t *testing.T, c *ClientConn, peer rawPeer, events *caller)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		events := newCaller()
+		w := wheel.New()
+		c := NewClient(near, Config{Wheel: w}, wire.Announcement{}, events)
+		f(t, c, rawPeer{t, far}, events)
+		c.Close()
+		_ = far.Close()
+		w.Close()
+	})
+}
+
+func TestSilentPeerWithExtensionsIsGivenUp(t *testing.T) {
+	pipe(t, func(t *testing.T, c *ClientConn, peer rawPeer, _ *caller) {
+		began := time.Now()
+		failed := make(chan error, 1)
+		go func() {
+			_, err := c.Do(t.Context(), time.Time{}, &Request{Path: "Test", Method: "Echo"})
+			failed <- err
+		}()
+		f := peer.frame()
+		hello := wire.Begin(nil, controlHeader(), wire.ControlPath, wire.MethodHello)
+		peer.send(hello.Payload(wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: features})))
+		if beat := peer.frame(); !beat.Heartbeat() {
+			t.Errorf("got %+v, want a heartbeat", beat)
+		}
+		if d := time.Since(began); d != 15*time.Second {
+			t.Errorf("the heartbeat came after %s, want 15s", d)
+		}
+		wantFate(t, <-failed, status.FateUnknown, ReasonLost)
+		var dead *deadError
+		if !errors.As(c.Err(), &dead) || time.Since(began) != 30*time.Second {
+			t.Errorf("ended after %s with %v", time.Since(began), c.Err())
+		}
+	})
+}
+
+func TestSilentOldPeerIsSlowNotDead(t *testing.T) {
+	pipe(t, func(t *testing.T, c *ClientConn, peer rawPeer, _ *caller) {
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Do(t.Context(), time.Time{}, &Request{Path: "Test", Method: "Echo"})
+			done <- err
+		}()
+		f := peer.frame()
+		for range 4 { // a minute of heartbeats without an answer
+			if beat := peer.frame(); !beat.Heartbeat() {
+				t.Errorf("got %+v, want a heartbeat", beat)
+			}
+		}
+		reply := wire.Begin(nil, f.Reply(wire.StatusNormal), "Test", "Echo")
+		peer.send(reply.Payload(nil))
+		if err := <-done; err != nil {
+			t.Errorf("the call failed: %v", err)
+		}
+		if n := c.cfg.Counters.SlowHeartbeats.Load(); n != 1 {
+			t.Errorf("%d slow heartbeats counted, want 1", n)
+		}
+	})
+}
+
+func TestIdleConnectionIsClosedAndASubscribedOneKept(t *testing.T) {
+	pipe(t, func(t *testing.T, c *ClientConn, peer rawPeer, events *caller) {
+		began := time.Now()
+		if err := <-events.ended; !errors.Is(err, errIdle) {
+			t.Errorf("ended with %v, want idle", err)
+		}
+		if d := time.Since(began); d < 5*time.Minute || d > 5*time.Minute+30*time.Second {
+			t.Errorf("ended after %s, want about 5m", d)
+		}
+		if _, err := c.Do(t.Context(), time.Time{}, &Request{Path: "Test", Method: "Echo"}); status.FateOf(err) != status.FateUnexecuted {
+			t.Errorf("a call on it: %v, want unexecuted", err)
+		}
+		_ = peer
+	})
+	pipe(t, func(t *testing.T, c *ClientConn, peer rawPeer, _ *caller) {
+		c.SetSubscribed(true)
+		for range 40 { // ten minutes of answered heartbeats
+			f := peer.frame()
+			f.Flags |= 0x80
+			b := wire.Begin(nil, f.Header, "", "")
+			peer.send(b.Payload(f.Payload))
+		}
+		if err := c.Err(); err != nil {
+			t.Errorf("a connection with a subscription ended: %v", err)
+		}
+	})
+}
+
+func TestDeadlineEndsACall(t *testing.T) {
+	pipe(t, func(t *testing.T, c *ClientConn, peer rawPeer, _ *caller) {
+		began := time.Now()
+		go peer.frame()
+		_, err := c.Do(t.Context(), began.Add(250*time.Millisecond), &Request{Path: "Test", Method: "Echo"})
+		if status.CodeOf(err) != status.DeadlineExceeded || status.FateOf(err) != status.FateUnknown {
+			t.Errorf("got %v", err)
+		}
+		if d := time.Since(began); d < 250*time.Millisecond || d > 255*time.Millisecond {
+			t.Errorf("ended after %s, want 250ms", d)
+		}
+	})
+}
+
+func TestFrameThatIsNotCompletedEndsTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		h := newCallee()
+		NewServer(far, Config{}, h)
+		peer := rawPeer{t, near}
+		began := time.Now()
+		frame := request(1, "x")
+		peer.send(frame[:1])
+		time.Sleep(9 * time.Second) // virtual
+		peer.send(frame[1:20])      // a byte now and then does not buy more time
+		err := <-h.closed
+		var stalled *stalledError
+		if !errors.As(err, &stalled) || time.Since(began) != 10*time.Second {
+			t.Errorf("ended after %s with %v, want stalled after 10s", time.Since(began), err)
+		}
+		_ = near.Close()
+	})
+}
+
+func TestIdleServerConnectionIsDrainedAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		h := newCallee()
+		NewServer(far, Config{}, h)
+		peer := rawPeer{t, near}
+		a := wire.AppendAnnouncement(nil, wire.Announcement{Seq: 1, Features: features})
+		peer.send(request(1, "x", wire.KeyAnnounce, string(a)))
+		for _, want := range []string{wire.MethodHello, "Echo", wire.MethodDrain, wire.MethodBye} {
+			if f := peer.frame(); string(f.Method) != want {
+				t.Errorf("got %s, want %s", f.Method, want)
+			}
+		}
+		if f, err := peer.tryFrame(); err == nil {
+			t.Errorf("after bye came %+v", f)
+		}
+		<-h.closed
+	})
+}

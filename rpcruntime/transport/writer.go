@@ -1,0 +1,367 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+)
+
+const (
+	// byReference is the payload size from which a frame's payload is queued by
+	// reference instead of being copied.
+	byReference = 64 << 10
+	// keepWriteBuffer is the largest write buffer that is kept for reuse.
+	keepWriteBuffer = 512 << 10
+)
+
+// writer combines the frames of many goroutines into few writes.
+//
+// Whoever appends first while nobody writes becomes the writer: it lets others
+// append for one yield, writes once for all of them, and hands what came
+// meanwhile to a flusher goroutine. So a lone caller pays no hand-off, and no
+// caller works for others for long. A dedicated writer goroutine was rejected:
+// it costs a wake-up per call when there is little to combine.
+//
+// Outline of a write:
+//
+//	append under mu -> busy? return : busy = true
+//	yield -> take (swap buffers under mu) -> Write without mu
+//	more appended, or cut short by the caller's own deadline? -> go flush
+//	else busy = false
+//
+// The reader of a connection only appends (help = false): a reader stuck in
+// Write would be a deadlock with a peer that does the same.
+type writer struct {
+	nc      net.Conn
+	timeout time.Duration // of one Write
+	bound   int           // bytes of data that may wait
+	// resumable: a Write cut short by its deadline can go on later. Not so for
+	// TLS, whose callers therefore leave all writing to the flusher.
+	resumable bool
+	flushed   *sync.WaitGroup
+	fatal     func(error) // told of the first failed write; must not block
+	stats     *Counters
+
+	mu sync.Mutex // guards what follows, but cur
+	// ctl are control frames; they pass waiting data.
+	ctl []byte
+	// data are frames in order; refs are payloads that stand in it by reference.
+	data []byte
+	refs []ref
+	// refBytes is the sum of the lengths of refs.
+	refBytes int
+	spare    []byte
+	closed   error
+	source   Source
+	// sourceWaits: the source said that it has something.
+	sourceWaits bool
+	// appended counts the bytes of data ever appended, refs included.
+	// Invariant: written <= appended.
+	appended uint64
+	// written counts the bytes of data that Write accepted.
+	written uint64
+	// requests counts the ordinary requests appended, as the peer will count
+	// those it reads. docs/wire-protocol.md §8
+	requests uint64
+	// announced is the seq of the request that carried our announcement; valid
+	// once requests > 0.
+	announced uint64
+	// busy: one goroutine owns cur and writes, or is about to.
+	busy bool
+	// space is closed when room was made; nil while nobody waits for it.
+	space chan struct{}
+	// quiet is closed when busy ends; nil while nobody waits for it.
+	quiet chan struct{}
+
+	// cur is the batch being written. Owned by whoever set busy.
+	cur batch
+}
+
+// ref is a payload by reference, standing in data before offset at.
+type ref struct {
+	at int
+	b  []byte
+}
+
+// batch is what one round writes. Bytes that are not data (control frames,
+// pushes of the source) stand in front.
+type batch struct {
+	data []byte      // the buffer, to be reused
+	vec  net.Buffers // what is left to write
+	head int         // bytes in front that are not data
+	left int         // bytes of data
+}
+
+func (b *batch) empty() bool { return b.head == 0 && b.left == 0 }
+
+// accept accounts for n bytes written, and returns how many of them were data.
+func (b *batch) accept(n int) int {
+	head := min(n, b.head)
+	b.head -= head
+	b.left -= n - head
+	return n - head
+}
+
+// Source is asked for frames when a connection has nothing else to write, so
+// that a slow peer costs a position and not a queue.
+type Source interface {
+	// Next returns whole frames to write, in order, and nil when there is
+	// nothing. It must not block and keeps the bytes unchanged for good. It is
+	// called by one goroutine at a time.
+	Next() [][]byte
+}
+
+// waiting returns the bytes that wait to be written.
+func (w *writer) waiting() int { return len(w.data) + w.refBytes }
+
+// admit waits until there is room for data, and returns with mu held and nil,
+// or without mu and the reason. A nil ctx and zero deadline wait as long as the
+// connection lives, which the write timeout bounds.
+func (w *writer) admit(ctx context.Context, deadline time.Time) error {
+	w.mu.Lock()
+	if w.closed == nil && w.waiting() < w.bound {
+		return nil
+	}
+	var timeout <-chan time.Time
+	if !deadline.IsZero() {
+		t := time.NewTimer(time.Until(deadline))
+		defer t.Stop()
+		timeout = t.C
+	}
+	for w.closed == nil && w.waiting() >= w.bound {
+		if w.space == nil {
+			w.space = make(chan struct{})
+		}
+		space := w.space
+		w.mu.Unlock()
+		w.stats.WriteWaits.Add(1)
+		select {
+		case <-space:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timeout:
+			return context.DeadlineExceeded
+		}
+		w.mu.Lock()
+	}
+	if w.closed != nil {
+		err := w.closed
+		w.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// startLocked makes the caller the writer if nobody is.
+func (w *writer) startLocked() bool {
+	if w.busy {
+		return false
+	}
+	w.busy = true
+	return true
+}
+
+// help writes one batch as the goroutine that became the writer. others says
+// that more frames are likely to come: yield to them once. A passed deadline
+// leaves the rest to the flusher, so the caller returns on time.
+func (w *writer) help(deadline time.Time, others bool) {
+	if others {
+		runtime.Gosched()
+	}
+	if !w.resumable {
+		w.goFlush()
+		return
+	}
+	w.take()
+	limit := time.Now().Add(w.timeout)
+	ownLimit := !deadline.IsZero() && deadline.Before(limit)
+	if ownLimit {
+		limit = deadline
+	}
+	err := w.write(limit)
+	if err != nil && !(ownLimit && errors.Is(err, os.ErrDeadlineExceeded)) {
+		w.fail(err)
+		return
+	}
+	w.mu.Lock()
+	if w.cur.empty() && !w.moreLocked() {
+		w.endLocked()
+		w.mu.Unlock()
+		return
+	}
+	w.mu.Unlock()
+	w.goFlush()
+}
+
+// goFlush starts the flusher; busy is held and passes to it. It is started on
+// demand so that an idle connection has one goroutine, not two.
+func (w *writer) goFlush() {
+	w.flushed.Add(1)
+	go func() {
+		defer w.flushed.Done()
+		w.flush()
+	}()
+}
+
+// flush writes until nothing is left.
+func (w *writer) flush() {
+	for {
+		if w.cur.empty() {
+			w.take()
+		}
+		if err := w.write(time.Now().Add(w.timeout)); err != nil {
+			w.fail(err)
+			return
+		}
+		w.mu.Lock()
+		if !w.moreLocked() {
+			w.endLocked()
+			w.mu.Unlock()
+			return
+		}
+		w.mu.Unlock()
+		runtime.Gosched()
+	}
+}
+
+func (w *writer) moreLocked() bool {
+	return len(w.ctl) > 0 || len(w.data) > 0 || w.refBytes > 0 || w.sourceWaits
+}
+
+// endLocked gives up being the writer.
+func (w *writer) endLocked() {
+	w.busy = false
+	if w.quiet != nil {
+		close(w.quiet)
+		w.quiet = nil
+	}
+}
+
+// take moves what waits into cur; if nothing does, it asks the source.
+// REQUIRES: busy is held and cur is empty.
+func (w *writer) take() {
+	w.mu.Lock()
+	ctl, data, refs := w.ctl, w.data, w.refs
+	w.cur = batch{data: data, vec: w.cur.vec[:0], head: len(ctl), left: w.waiting()}
+	w.ctl, w.data, w.refs, w.refBytes, w.spare = nil, w.spare, nil, 0, nil
+	var source Source
+	if w.cur.empty() && w.sourceWaits {
+		source, w.sourceWaits = w.source, false
+	}
+	w.makeSpaceLocked()
+	w.mu.Unlock()
+
+	if source != nil {
+		w.takePushes(source)
+		return
+	}
+	if len(ctl) > 0 {
+		w.cur.vec = append(w.cur.vec, ctl)
+	}
+	from := 0
+	for _, r := range refs {
+		w.cur.vec = append(w.cur.vec, data[from:r.at], r.b)
+		from = r.at
+	}
+	if from < len(data) {
+		w.cur.vec = append(w.cur.vec, data[from:])
+	}
+}
+
+func (w *writer) takePushes(source Source) {
+	frames := source.Next()
+	if len(frames) == 0 {
+		return
+	}
+	for _, f := range frames {
+		w.cur.vec = append(w.cur.vec, f)
+		w.cur.head += len(f)
+	}
+	w.mu.Lock()
+	w.sourceWaits = true // ask again until it has nothing
+	w.mu.Unlock()
+}
+
+func (w *writer) makeSpaceLocked() {
+	if w.space != nil {
+		close(w.space)
+		w.space = nil
+	}
+}
+
+// write sends cur, or as much of it as goes until limit.
+// REQUIRES: busy is held.
+func (w *writer) write(limit time.Time) error {
+	if w.cur.empty() {
+		return nil
+	}
+	err := w.nc.SetWriteDeadline(limit)
+	var n int64
+	switch {
+	case err != nil:
+	case len(w.cur.vec) == 1:
+		var m int
+		m, err = w.nc.Write(w.cur.vec[0])
+		n = int64(m)
+		w.cur.vec[0] = w.cur.vec[0][m:]
+	default:
+		vec := w.cur.vec
+		n, err = vec.WriteTo(w.nc)
+		w.cur.vec = vec
+	}
+	w.stats.Writes.Add(1)
+	w.stats.BytesWritten.Add(n)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.written += uint64(w.cur.accept(int(n))) //nolint:gosec // never negative
+	if w.cur.empty() && cap(w.cur.data) <= keepWriteBuffer && w.spare == nil {
+		w.spare = w.cur.data[:0]
+	}
+	return err
+}
+
+// fail ends all writing; what waits never left. REQUIRES: busy is held.
+func (w *writer) fail(err error) {
+	w.mu.Lock()
+	w.closeLocked(err)
+	w.endLocked()
+	w.mu.Unlock()
+	w.fatal(err)
+}
+
+// close lets nobody append any more, with err as the reason. What was appended
+// is still written.
+func (w *writer) close(err error) {
+	w.mu.Lock()
+	w.closeLocked(err)
+	w.mu.Unlock()
+}
+
+func (w *writer) closeLocked(err error) {
+	if w.closed == nil {
+		w.closed = err
+	}
+	w.makeSpaceLocked()
+}
+
+// settle waits until nobody writes.
+func (w *writer) settle() {
+	w.mu.Lock()
+	for w.busy {
+		if w.quiet == nil {
+			w.quiet = make(chan struct{})
+		}
+		quiet := w.quiet
+		w.mu.Unlock()
+		<-quiet
+		w.mu.Lock()
+	}
+	w.mu.Unlock()
+}
