@@ -1,0 +1,120 @@
+# Two commands to know: `make demo` and `make test`. `make` lists the rest.
+# Needs Go, git and make; tests run with the race detector if there is a C
+# compiler, too.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   = -X main.version=$(VERSION)
+FUZZTIME ?= 30s
+# How often `make stress` runs each test.
+STRESS_COUNT         ?= 10
+STRESS_ENVTEST_COUNT ?= 3
+# More flags for go test, as in: make test-unit TESTFLAGS='-run TestDrain -v'
+TESTFLAGS ?=
+
+# ./... does not reach the second module, so both are named.
+PACKAGES := ./... ./rpcruntime/...
+STEP     := hack/step.sh
+TOOL     := GOWORK=off go tool -modfile=hack/tools/go.mod
+# Asked for at most once, and only by the targets that use it.
+RACE      = $(eval RACE := $$(shell hack/race.sh))$(RACE)
+
+##@ Use
+
+.PHONY: help
+help: ## Lists the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Runs the product on this machine under load, with kills and restarts: about a minute.
+	@go build -ldflags '$(LDFLAGS)' -o bin/fairlead ./cmd/fairlead
+	@bin/fairlead demo
+
+.PHONY: build
+build: ## Builds bin/fairlead and bin/manager.
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/fairlead ./cmd/manager
+
+.PHONY: clean
+clean: ## Removes bin/. What is in the user's cache stays.
+	rm -rf bin
+
+##@ Change
+
+.PHONY: generate
+generate: ## Makes deep copies and Protobuf code.
+	@$(STEP) "generated code" hack/generate.sh code
+
+.PHONY: manifests
+manifests: ## Makes the CRDs in config/crd/bases.
+	@$(STEP) "generated manifests" hack/generate.sh manifests
+
+.PHONY: fmt
+fmt: ## Formats all Go files.
+	@$(TOOL) golangci-lint fmt
+
+##@ Check
+
+.PHONY: test
+test: verify test-unit test-envtest ## Everything that must pass: verify, unit tests, tests against an API server.
+
+.PHONY: verify
+verify: verify-generated verify-modules verify-format vet lint verify-house ## Checks that need no test: generated files, go.mod, format, vet, lint, house rules.
+
+.PHONY: verify-generated
+verify-generated:
+	@$(STEP) "generated files are current" hack/generate.sh check
+
+.PHONY: verify-modules
+verify-modules:
+	@$(STEP) "go.mod is tidy" env GOWORK=off go mod tidy -diff
+	@$(STEP) "rpcruntime/go.mod is tidy" env GOWORK=off go -C rpcruntime mod tidy -diff
+
+.PHONY: verify-format
+verify-format:
+	@$(STEP) "format" sh -c 'list=$$(gofmt -l .) && { test -z "$$list" || { echo "not formatted: $$list"; exit 1; }; }'
+
+.PHONY: vet
+vet: ## go vet, each module by itself as its users see it.
+	@$(STEP) "vet" env GOWORK=off go vet -tags envtest ./...
+	@$(STEP) "vet rpcruntime" env GOWORK=off go -C rpcruntime vet -tags envtest ./...
+
+.PHONY: lint
+lint: ## golangci-lint. For one package: hack/lint.sh ./rpcruntime/status
+	@$(STEP) "lint" hack/lint.sh
+
+.PHONY: verify-house
+verify-house:
+	@$(STEP) "house rules" go test -count=1 ./test/house
+
+.PHONY: test-unit
+test-unit: ## Unit tests of both modules, with -race where there is a C compiler.
+	@$(STEP) "unit tests $(RACE)" go test $(RACE) -timeout 15m $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: test-envtest
+test-envtest: ## Tests against a real API server, which is built first if need be: about 5 minutes, once.
+	@$(STEP) "etcd and API server" env GOWORK=off go -C hack/envtest run .
+	@$(STEP) "tests of these two" env GOWORK=off go -C hack/envtest test .
+	@$(STEP) "tests against an API server $(RACE)" hack/test-envtest.sh $(RACE) -timeout 20m $(TESTFLAGS)
+
+.PHONY: test-demo
+test-demo: ## Runs the demo and checks what it reports.
+	@go build -ldflags '$(LDFLAGS)' -o bin/fairlead ./cmd/fairlead
+	@$(STEP) "demo" hack/test-demo.sh
+
+.PHONY: stress
+stress: stress-unit stress-envtest ## All tests many times over: STRESS_COUNT=10, STRESS_ENVTEST_COUNT=3.
+
+.PHONY: stress-unit
+stress-unit:
+	@$(STEP) "unit tests $(RACE) x $(STRESS_COUNT)" go test $(RACE) -count=$(STRESS_COUNT) -timeout 90m $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: stress-envtest
+stress-envtest:
+	@$(STEP) "tests against an API server $(RACE) x $(STRESS_ENVTEST_COUNT)" hack/test-envtest.sh $(RACE) -count=$(STRESS_ENVTEST_COUNT) -timeout 60m $(TESTFLAGS)
+
+.PHONY: fuzz
+fuzz: ## Runs each fuzz target for FUZZTIME=30s.
+	@hack/fuzz.sh $(FUZZTIME)
+
