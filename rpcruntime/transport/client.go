@@ -90,7 +90,7 @@ type Request struct {
 // callee: ReadError tells. Otherwise the error is a *status.Error with what is
 // known about the execution.
 func (c *ClientConn) Do(ctx context.Context, deadline time.Time, req *Request) (Result, error) {
-	s := c.calls.acquire()
+	s, others := c.calls.acquire()
 	if s == nil {
 		return Result{}, c.full()
 	}
@@ -108,7 +108,7 @@ func (c *ClientConn) Do(ctx context.Context, deadline time.Time, req *Request) (
 		c.abandon(s)
 		return Result{}, status.Errorf(status.InvalidArgument, "request of %d bytes: a frame holds at most %d", size, int64(wire.MaxFrame)).WithFate(status.FateUnexecuted)
 	}
-	if err := c.w.send(ctx, deadline, &f, s, c.calls.inFlight() > 1); err != nil {
+	if err := c.w.send(ctx, deadline, &f, s, others); err != nil {
 		c.abandon(s)
 		return Result{}, c.unsent(err)
 	}
@@ -182,12 +182,12 @@ const (
 )
 
 // errDeadline ends calls whose deadline passed.
-var errDeadline = status.New(status.DeadlineExceeded, "no answer before the deadline")
+var errDeadline = status.New(status.DeadlineExceeded, "no answer before the deadline").WithCause(context.DeadlineExceeded)
 
 // callError makes a *status.Error of what ended a call that was sent.
 func callError(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return status.Convert(err)
+		return status.Convert(err) // which returns a *status.Error as it is
 	}
 	return err
 }
@@ -295,14 +295,13 @@ func unexecutedError(reason, text string) *status.Error {
 	return status.New(status.Unavailable, text).WithFate(status.FateUnexecuted).WithReason(reason)
 }
 
+// oversized fails the call only, whatever the size: the rest of the frame is
+// thrown away as it comes, within the time for a frame.
 func (c *clientRole) oversized(o *oversized) error {
 	if o.header.Response() && !o.header.Heartbeat() {
 		if s := c.calls.take(o.header.Seq); s != nil {
 			s.finish(status.New(status.ResourceExhausted, "response: "+o.err.Error()).WithFate(status.FateExecuted))
 		}
-	}
-	if !o.err.Discardable {
-		return o.err
 	}
 	return nil
 }

@@ -248,5 +248,5 @@ type deadError struct{ silent time.Duration }
 
 // Error says for how long the peer was silent.
 func (e *deadError) Error() string {
-	return fmt.Sprintf("the peer did not answer a heartbeat: silent for %s", e.silent.Round(time.Second))
+	return fmt.Sprintf("the peer is gone: silent for %s, heartbeats included", e.silent.Round(time.Second))
 }

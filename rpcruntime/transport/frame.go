@@ -15,10 +15,14 @@ import (
 type outFrame struct {
 	header       wire.Header
 	path, method string
-	user         map[string]string
-	extra        [4]pair
-	extras       int
-	payload      []byte
+	// pathBytes and methodBytes are used instead if path is empty: an answer
+	// repeats the request's, which would cost a string each.
+	pathBytes, methodBytes []byte
+
+	user    map[string]string
+	extra   [4]pair
+	extras  int
+	payload []byte
 	// raw is a metadata block to repeat as it came; then there are no entries.
 	raw wire.Meta
 	// request: the frame is an ordinary request, which the peer counts.
@@ -27,35 +31,47 @@ type outFrame struct {
 	announce *wire.Announcement
 }
 
+// pair is a metadata entry; a nil value stands for n in decimal.
 type pair struct {
 	key   string
 	value []byte
+	n     int64
 }
 
+// maxInt is the most digits that a number has, with its sign.
+const maxInt = 20
+
 func (f *outFrame) add(key string, value []byte) {
-	f.extra[f.extras] = pair{key, value}
+	f.extra[f.extras] = pair{key: key, value: value}
 	f.extras++
 }
 
 func (f *outFrame) addInt(key string, n int64) {
-	f.add(key, strconv.AppendInt(make([]byte, 0, 20), n, 10))
+	f.extra[f.extras] = pair{key: key, n: n}
+	f.extras++
 }
 
-// size is the frame's length on the wire, without an announcement.
+// size is the most that the frame of a request takes on the wire, without an
+// announcement.
 func (f *outFrame) size() int {
 	meta := 0
 	for k, v := range f.user {
 		meta += wire.PairLen(len(k), len(v))
 	}
 	for _, p := range f.extra[:f.extras] {
-		meta += wire.PairLen(len(p.key), len(p.value))
+		meta += wire.PairLen(len(p.key), max(len(p.value), maxInt))
 	}
 	return wire.FrameLen(len(f.path), len(f.method), meta, len(f.payload))
 }
 
 // build appends everything but a payload that goes by reference.
 func (f *outFrame) build(dst []byte, announcement []byte) (out []byte, byRef bool) {
-	b := wire.Begin(dst, f.header, f.path, f.method)
+	var b wire.Builder
+	if f.path == "" && f.pathBytes != nil {
+		b = wire.Begin(dst, f.header, string(f.pathBytes), string(f.methodBytes)) // on the stack, unless long
+	} else {
+		b = wire.Begin(dst, f.header, f.path, f.method)
+	}
 	if announcement != nil {
 		b.MetaBytes(wire.KeyAnnounce, announcement)
 	}
@@ -66,6 +82,11 @@ func (f *outFrame) build(dst []byte, announcement []byte) (out []byte, byRef boo
 		b.Meta(k, v)
 	}
 	for _, p := range f.extra[:f.extras] {
+		if p.value == nil {
+			var digits [maxInt]byte
+			b.MetaBytes(p.key, strconv.AppendInt(digits[:0], p.n, 10))
+			continue
+		}
 		b.MetaBytes(p.key, p.value)
 	}
 	if len(f.payload) >= byReference {

@@ -133,7 +133,7 @@ func (in *Inbound) OnEnd(e Ender) error {
 // Respond ends the request with a success. Payload follows the rule of
 // Request.Payload. It writes nothing for a oneway request.
 func (in *Inbound) Respond(meta map[string]string, payload []byte) {
-	f := outFrame{header: in.Header.Reply(wire.StatusNormal), path: string(in.Path), method: string(in.Method), user: meta, payload: payload}
+	f := outFrame{header: in.Header.Reply(wire.StatusNormal), pathBytes: in.Path, methodBytes: in.Method, user: meta, payload: payload}
 	in.end(&f, true)
 }
 
@@ -155,7 +155,7 @@ func (in *Inbound) Refuse(e *status.Error, mark wire.Retry) {
 }
 
 func (in *Inbound) failure(e *status.Error, mark wire.Retry) outFrame {
-	f := outFrame{header: in.Header.Reply(wire.StatusError), path: string(in.Path), method: string(in.Method)}
+	f := outFrame{header: in.Header.Reply(wire.StatusError), pathBytes: in.Path, methodBytes: in.Method}
 	f.add(wire.KeyError, []byte(e.Message()))
 	if in.Conn.Peer() == nil {
 		return f // an old peer would only pass the rest on
@@ -365,16 +365,29 @@ func (c *serverRole) oversized(o *oversized) error {
 	return nil
 }
 
-func (c *serverRole) idleTick() time.Duration { return c.cfg.IdleTimeout }
+func (c *serverRole) idleTick() time.Duration {
+	return min(c.cfg.HeartbeatInterval, c.cfg.IdleTimeout)
+}
 
+// silentBeats is after how many intervals without a byte a subscriber, which
+// owes a heartbeat in each, is given up. Nothing else would notice that it went
+// away without a word, as long as there is nothing to push.
+const silentBeats = 3
+
+// tick drains idle connections away, and ends those of subscribers that are gone.
 func (c *serverRole) tick(now time.Time) error {
 	c.mu.Lock()
 	busy := c.calls > 0
 	c.mu.Unlock()
-	if busy || c.subscribed.Load() || now.Sub(c.r.lastRead) < c.cfg.IdleTimeout {
-		return nil
+	silent := now.Sub(c.r.lastRead)
+	switch {
+	case c.subscribed.Load():
+		if c.peer.Load() != nil && silent >= silentBeats*c.cfg.HeartbeatInterval {
+			return &deadError{silent}
+		}
+	case !busy && silent >= c.cfg.IdleTimeout:
+		c.conn().startDrain(0, c.cfg.WriteTimeout)
 	}
-	c.conn().startDrain(0, c.cfg.WriteTimeout)
 	return nil
 }
 

@@ -72,14 +72,14 @@ func (t *slots) newSlot() *slot {
 	return s
 }
 
-// acquire enters a new call; nil when the table is full or closed.
-func (t *slots) acquire() *slot {
+// acquire enters a new call; nil when the table is full or closed. others says
+// that it is not alone.
+func (t *slots) acquire() (s *slot, others bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed || t.used >= t.max {
-		return nil
+		return nil, false
 	}
-	var s *slot
 	if n := len(t.spare); n > 0 {
 		s, t.spare = t.spare[n-1], t.spare[:n-1]
 	} else {
@@ -97,7 +97,7 @@ func (t *slots) acquire() *slot {
 	s.end, s.number = 0, 0
 	t.entries[i] = entry{seq: s.seq, slot: s}
 	t.used++
-	return s
+	return s, t.used > 1
 }
 
 // take removes the call of that seq, and returns nil if it is not in flight.

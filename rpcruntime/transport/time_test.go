@@ -160,3 +160,29 @@ func TestIdleServerConnectionIsDrainedAway(t *testing.T) {
 		<-h.closed
 	})
 }
+
+func TestSubscriberThatWentSilentIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		h := newCallee()
+		s := NewServer(far, Config{}, h)
+		s.SetSubscribed(true)
+		peer := rawPeer{t, near}
+		a := wire.AppendAnnouncement(nil, wire.Announcement{Seq: 1, Features: features})
+		peer.send(request(1, "x", wire.KeyAnnounce, string(a)))
+		peer.frame()   // hello
+		peer.frame()   // the echo
+		for range 40 { // ten minutes of heartbeats keep it
+			time.Sleep(15 * time.Second)
+			b := wire.Begin(nil, wire.HeartbeatHeader(2), "", "")
+			peer.send(b.Payload(nil))
+			peer.frame()
+		}
+		last := time.Now()
+		var dead *deadError
+		if err := <-h.closed; !errors.As(err, &dead) || time.Since(last) != 45*time.Second {
+			t.Errorf("ended after %s with %v, want given up after 45s", time.Since(last), err)
+		}
+		_ = near.Close()
+	})
+}
