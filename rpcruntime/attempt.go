@@ -1,0 +1,305 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rpcruntime
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/fairlead/fairlead/rpcruntime/balancer"
+	"github.com/fairlead/fairlead/rpcruntime/codec"
+	"github.com/fairlead/fairlead/rpcruntime/retry"
+	"github.com/fairlead/fairlead/rpcruntime/status"
+	"github.com/fairlead/fairlead/rpcruntime/transport"
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+// waitForPolicy bounds the wait for the first snapshot of a call whose context
+// has no deadline: the policy that would say it is what is waited for.
+const waitForPolicy = 10 * time.Second
+
+// outgoingCall is a call under way: the innermost part of the client.
+type outgoingCall struct {
+	client *Client
+	call   *ClientCall
+	policy *methodPolicy
+	req    transport.Request
+	start  time.Duration
+	// deadline is the caller's or the policy's, whichever is earlier.
+	deadline time.Time
+
+	// made counts the attempts, sent those and the free resend.
+	made, sent int
+	freeUsed   bool
+	allowTried bool
+	// tried and failures are of the attempts that failed: nil for most calls.
+	tried    []*balancer.EndpointState
+	failures []failure
+}
+
+// failure is a failed attempt, for the final error.
+type failure struct {
+	address string
+	err     *status.Error
+}
+
+// perform makes the call: the end of the interceptors' chain.
+func (c *Client) perform(ctx context.Context, call *ClientCall) error {
+	o := outgoingCall{client: c, call: call, start: c.rt.now()}
+	err := o.run(ctx)
+	call.Attempts = o.sent
+	c.rt.observer.Called(CalledEvent{
+		Service: c.service, Method: call.Method, Code: status.CodeOf(err), Attempts: o.sent, Duration: c.rt.now() - o.start,
+	})
+	if err != nil {
+		e := status.Convert(err)
+		return e.WithCause(&calledError{e.Unwrap()})
+	}
+	return nil
+}
+
+// run returns an error and not a *status.Error, so that nil is nil.
+func (o *outgoingCall) run(ctx context.Context) error {
+	c := o.client
+	if c.broken != nil {
+		return c.broken
+	}
+	if err := ctx.Err(); err != nil {
+		return status.Convert(err).WithFate(status.FateUnexecuted)
+	}
+	began := time.Now()
+	wait := began.Add(waitForPolicy)
+	if d, ok := ctx.Deadline(); ok {
+		wait = d
+	}
+	st, err := c.current(ctx, wait, o.call.waitForService)
+	if err != nil {
+		return err
+	}
+	o.policy = st.method(o.call.Method)
+	o.deadline = began.Add(o.policy.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(o.deadline) {
+		o.deadline = d
+	}
+	if o.policy.refused {
+		return status.Errorf(status.Unimplemented, "rpc: %s does not declare the method %s, and refuses what it does not declare", c.service, o.call.Method).
+			WithFate(status.FateUnexecuted)
+	}
+	return o.encode(ctx)
+}
+
+// encode makes the request, once for all attempts, and sends it.
+func (o *outgoingCall) encode(ctx context.Context) error {
+	path, method, err := splitMethod(o.call.Method)
+	if err != nil {
+		return status.Errorf(status.InvalidArgument, "rpc: %w", err).WithFate(status.FateUnexecuted)
+	}
+	md, err := outgoing(ctx)
+	if err != nil {
+		return err
+	}
+	t := o.client.opts.codec
+	if !o.client.opts.hasCodec {
+		t = codec.TypeFor(o.call.Arg, o.call.Reply)
+	}
+	buf := encodeBuffer()
+	payload, err := o.client.rt.codecs.Append(t, buf.B, o.call.Arg)
+	if err != nil {
+		buf.Free()
+		return status.Errorf(status.InvalidArgument, "rpc: %s %s: %w", o.client.service, o.call.Method, err).WithFate(status.FateUnexecuted)
+	}
+	buf.B = payload
+	defer freeEncoded(buf)
+	o.req = transport.Request{Path: path, Method: method, Serialize: wire.Serialize(t), Meta: md, Payload: payload}
+	o.policy.budget.RecordCall(o.start)
+	return o.attempts(ctx)
+}
+
+// attempts makes attempts until one succeeds or another must not follow.
+func (o *outgoingCall) attempts(ctx context.Context) error {
+	for {
+		state, err := o.attempt(ctx)
+		if err == nil {
+			return nil
+		}
+		if state == nil { // waiting would not make one
+			return o.noEndpoint(ctx, err)
+		}
+		address := state.Endpoint().Addresses[0]
+		o.tried = append(o.tried, state)
+		o.failures = append(o.failures, failure{address, err})
+		d := o.decide(ctx, err)
+		o.observe(address, err, d)
+		if !d.Retry {
+			return o.final(ctx, err)
+		}
+		if d.Free {
+			o.freeUsed = true
+		}
+		o.allowTried = d.AllowTried
+		if d.Delay > 0 && !sleep(ctx, d.Delay) {
+			return o.final(ctx, status.Convert(ctx.Err()).WithFate(err.Fate()))
+		}
+		o.policy = o.client.state.Load().methodOr(o.call.Method, o.policy)
+	}
+}
+
+// methodOr is method, or old once there is no snapshot any more.
+func (st *clientState) methodOr(name string, old *methodPolicy) *methodPolicy {
+	if st.snapshot == nil {
+		return old
+	}
+	return st.method(name)
+}
+
+// sleep waits for d, and reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// decide says what follows a failed attempt.
+func (o *outgoingCall) decide(ctx context.Context, err *status.Error) retry.Decision {
+	a := retry.Attempt{
+		Err: err, Made: o.made, Idempotent: o.policy.idempotent, CallerDone: ctx.Err() != nil, NotTaken: notTaken(err),
+		FreeUsed: o.freeUsed, Untried: o.policy.picker.Size() > len(o.tried), Remaining: time.Until(o.deadline),
+	}
+	d := retry.Decide(o.policy.rules, a, o.policy.budget, o.client.rt.now(), rand.Uint64()) //nolint:gosec // jitter
+	if d.Free {
+		o.made-- // a free resend is not counted
+	}
+	return d
+}
+
+// notTaken reports whether the endpoint did not take the call for a reason of
+// its own going, rather than of this call.
+func notTaken(err *status.Error) bool {
+	switch err.Reason() {
+	case transport.ReasonUnsent, transport.ReasonBye, wire.ReasonWrongEndpoint, wire.ReasonDraining:
+		return err.Fate() == status.FateUnexecuted
+	default:
+		return false
+	}
+}
+
+// attempt makes one attempt. state is nil if there was no endpoint to try.
+func (o *outgoingCall) attempt(ctx context.Context) (state *balancer.EndpointState, failed *status.Error) {
+	now := o.client.rt.now()
+	state, ok := o.policy.picker.Pick(balancer.PickInfo{Tried: o.tried, AllowTried: o.allowTried, Now: now, Rand: rand.Uint64()}) //nolint:gosec // choice
+	if !ok {
+		return nil, status.New(status.Unavailable, "no endpoint").WithFate(status.FateUnexecuted)
+	}
+	o.made++
+	o.sent++
+	o.call.ReplyMetadata = nil // of a former attempt
+	outcome := balancer.Abandoned
+	defer func() { state.Done(outcome) }()
+	e, ok := state.Attached().(*endpoint)
+	if !ok {
+		return state, status.New(status.Internal, "endpoint without a connection").WithFate(status.FateUnexecuted)
+	}
+	until := o.attemptDeadline(now)
+	conn, err := e.link.Load().get(ctx, until)
+	if err != nil {
+		failed = status.Convert(err)
+		outcome = outcomeOf(ctx, failed)
+		return state, failed
+	}
+	o.req.Timeout, o.req.Attempt = time.Until(until), o.made
+	if o.req.Timeout <= 0 {
+		return state, status.New(status.DeadlineExceeded, "the deadline passed before the request was sent").
+			WithCause(context.DeadlineExceeded).WithFate(status.FateUnexecuted)
+	}
+	result, err := conn.Do(ctx, until, &o.req)
+	if err != nil {
+		failed = status.Convert(err)
+		outcome = outcomeOf(ctx, failed)
+		return state, failed
+	}
+	defer result.Release()
+	outcome = balancer.Answered
+	o.call.ReplyMetadata = replyMeta(result.Meta)
+	if result.Header.Status() != wire.StatusNormal {
+		failed = readError(&result, conn.Peer() != nil)
+		o.learn(state, failed)
+		return state, failed
+	}
+	return state, o.decode(&result)
+}
+
+// attemptDeadline is when the attempt that is about to be made must be over.
+func (o *outgoingCall) attemptDeadline(now time.Duration) time.Time {
+	n := retry.NextAttempt{
+		Number: o.made, Idempotent: o.policy.idempotent, OtherUntried: o.policy.picker.Size() > len(o.tried)+1, Remaining: time.Until(o.deadline),
+	}
+	limit := retry.AttemptTimeout(o.policy.rules, n, o.policy.budget, now)
+	if limit >= n.Remaining {
+		return o.deadline
+	}
+	return time.Now().Add(limit)
+}
+
+// outcomeOf says what a failed attempt tells of its endpoint.
+func outcomeOf(ctx context.Context, err *status.Error) balancer.Outcome {
+	if err.Code() == status.Canceled || ctx.Err() != nil {
+		return balancer.Abandoned
+	}
+	return balancer.Failed
+}
+
+// learn notes what an endpoint's refusal says of the endpoint.
+func (o *outgoingCall) learn(state *balancer.EndpointState, err *status.Error) {
+	switch err.Reason() {
+	case wire.ReasonWrongEndpoint:
+		state.Drop()
+		o.client.rt.log.Info("wrong endpoint: another instance answers at its address; not used any more",
+			"service", o.client.service, "endpoint", state.ID(), "said", err.Message())
+	case wire.ReasonLimit:
+		if err.RetryAfter() > 0 {
+			state.Avoid(o.client.rt.now(), err.RetryAfter())
+		}
+	}
+}
+
+// decode fills the caller's reply. An empty payload leaves it as it is, as rpcx
+// does.
+func (o *outgoingCall) decode(result *transport.Result) *status.Error {
+	if o.call.Reply == nil {
+		return nil
+	}
+	if c := result.Header.Compress(); c != wire.CompressNone {
+		return status.Errorf(status.Internal, "rpc: %s %s: the reply is compressed with type %d, which nobody asked for and this version does not read",
+			o.client.service, o.call.Method, c).WithFate(status.FateExecuted)
+	}
+	t := codec.Type(result.Header.Serialize())
+	if err := o.client.rt.codecs.Decode(t, result.Payload, o.call.Reply); err != nil {
+		return status.Errorf(status.Internal, "rpc: %s %s: %w", o.client.service, o.call.Method, err).WithFate(status.FateExecuted)
+	}
+	return nil
+}
+
+func (o *outgoingCall) observe(address string, err *status.Error, d retry.Decision) {
+	c := o.client
+	c.rt.observer.Attempted(AttemptedEvent{
+		Service: c.service, Method: o.call.Method, Address: address, Code: err.Code(), Fate: err.Fate(),
+		Retry: d.Retry, Free: d.Free, Delay: d.Delay, Reason: d.Reason.String(),
+	})
+	if log := c.rt.log.V(1); log.Enabled() {
+		log.Info("attempt failed", "service", c.service, "method", o.call.Method, "endpoint", address, "attempt", o.sent,
+			"error", err.Error(), "fate", err.Fate().String(), "retry", d.Retry, "free", d.Free, "delay", d.Delay.String(), "reason", d.Reason.String())
+	}
+}
+
+// isContextError reports whether the caller's own context ended the call.
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

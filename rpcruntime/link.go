@@ -1,0 +1,273 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rpcruntime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/rpcruntime/balancer"
+	"github.com/fairlead/fairlead/rpcruntime/policy"
+	"github.com/fairlead/fairlead/rpcruntime/status"
+	"github.com/fairlead/fairlead/rpcruntime/transport"
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+const (
+	// dialTimeout bounds one dial, all addresses of the endpoint together.
+	dialTimeout = 3 * time.Second
+	// dialPause is the least time between two dials of one endpoint, however
+	// many calls want it.
+	dialPause = 50 * time.Millisecond
+)
+
+// linkKey says when two clients can share a connection: the same address, and
+// the same callee expected there.
+type linkKey struct{ addresses, to, podUID string }
+
+// link is the connection to one endpoint, made when first needed and replaced
+// when it broke. All clients of the runtime share it.
+//
+// Invariant: conn is nil or was made by this link; it is replaced only once it
+// is shut.
+type link struct {
+	rt        *Runtime
+	key       linkKey
+	addresses []string
+
+	conn atomic.Pointer[transport.ClientConn]
+
+	mu    sync.Mutex // guards what follows
+	users map[*endpoint]struct{}
+	// retired: the last user has left; nothing is dialled any more.
+	retired bool
+	// drained is the connection on which the callee said drain, of those it ended.
+	drained *transport.ClientConn
+	dial    *dialing // under way; nil when none
+	// failed is the last dial that failed, at failedAt.
+	failed   error
+	failedAt time.Duration
+}
+
+// dialing is a dial under way, shared by all that wait for it.
+type dialing struct {
+	done chan struct{} // closed when conn or err is set
+	conn *transport.ClientConn
+	err  error
+}
+
+// endpoint is what a Client attaches to its balancer.EndpointState.
+type endpoint struct {
+	client *Client
+	state  *balancer.EndpointState
+	link   atomic.Pointer[link]
+}
+
+// join returns the link to an endpoint, shared with whoever has it already.
+func (rt *Runtime) join(e *endpoint, to string, ep *policy.Endpoint) {
+	key := linkKey{strings.Join(ep.Addresses, " "), to, ep.PodUID}
+	rt.mu.Lock()
+	l := rt.links[key]
+	if l == nil {
+		l = &link{rt: rt, key: key, addresses: ep.Addresses, users: map[*endpoint]struct{}{}}
+		rt.links[key] = l
+	}
+	l.mu.Lock()
+	l.users[e] = struct{}{}
+	if c := l.conn.Load(); c != nil && !c.Shut() {
+		e.state.Connected()
+		if c.Draining() {
+			e.state.Drain()
+		}
+	}
+	l.mu.Unlock()
+	rt.mu.Unlock()
+	e.link.Store(l)
+}
+
+// leave gives the link up; the last to do so ends its connection once the calls
+// on it have ended.
+func (rt *Runtime) leave(e *endpoint) {
+	l := e.link.Load()
+	if l == nil {
+		return
+	}
+	rt.mu.Lock()
+	l.mu.Lock()
+	delete(l.users, e)
+	unused := len(l.users) == 0
+	if unused && rt.links[l.key] == l {
+		delete(rt.links, l.key)
+	}
+	l.retired = l.retired || unused
+	l.mu.Unlock()
+	rt.mu.Unlock()
+	if unused {
+		rt.goroutines.Go(l.retire)
+	}
+}
+
+// retire drains the connection of a link that nobody uses.
+func (l *link) retire() {
+	l.mu.Lock()
+	d := l.dial
+	l.mu.Unlock()
+	if d != nil {
+		<-d.done
+	}
+	if c := l.conn.Load(); c != nil {
+		c.Drain(l.rt.closing)
+	}
+}
+
+// get returns a connection that takes calls, dialling if there is none.
+func (l *link) get(ctx context.Context, deadline time.Time) (*transport.ClientConn, error) {
+	if c := l.conn.Load(); c != nil && !c.Shut() {
+		return c, nil
+	}
+	d, err := l.startDial()
+	if err != nil {
+		return nil, err
+	}
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-d.done:
+		return d.conn, d.err
+	case <-ctx.Done():
+		return nil, status.Convert(ctx.Err()).WithFate(status.FateUnexecuted)
+	case <-timer.C:
+		return nil, status.Errorf(status.DeadlineExceeded, "no connection to %s before the deadline", l.key.addresses).WithFate(status.FateUnexecuted)
+	}
+}
+
+// startDial joins the dial under way or starts one, unless one has just failed.
+func (l *link) startDial() (*dialing, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dial != nil {
+		return l.dial, nil
+	}
+	if c := l.conn.Load(); c != nil && !c.Shut() { // made while we came here
+		d := &dialing{done: make(chan struct{}), conn: c}
+		close(d.done)
+		return d, nil
+	}
+	if l.retired || l.rt.closing.Err() != nil {
+		return nil, unmade("the endpoint is not used any more")
+	}
+	if l.failed != nil && l.rt.now()-l.failedAt < dialPause {
+		return nil, l.failed
+	}
+	d := &dialing{done: make(chan struct{})}
+	l.dial = d
+	l.rt.goroutines.Go(func() { l.run(d) })
+	return d, nil
+}
+
+// run dials, and tells everybody how it went.
+func (l *link) run(d *dialing) {
+	d.conn, d.err = l.connect()
+	l.mu.Lock()
+	l.dial = nil
+	l.failed, l.failedAt = d.err, l.rt.now()
+	if d.err == nil {
+		l.conn.Store(d.conn)
+	}
+	for e := range l.users {
+		if d.err == nil {
+			e.state.Connected()
+		} else {
+			e.state.DialFailed(l.rt.now(), rand.Uint64()) //nolint:gosec // jitter
+		}
+	}
+	l.mu.Unlock()
+	if d.err == nil && d.conn.Shut() {
+		l.Ended(d.conn, d.conn.Err()) // it ended before it was stored
+	}
+	close(d.done)
+}
+
+// connect tries the endpoint's addresses in order of preference.
+func (l *link) connect() (*transport.ClientConn, error) {
+	ctx, cancel := context.WithTimeout(l.rt.closing, dialTimeout)
+	defer cancel()
+	var errs []error
+	for _, address := range l.addresses {
+		nc, err := l.rt.opts.dial(ctx, address)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		announce := wire.Announcement{Caller: l.rt.opts.env.caller(), To: l.key.to, UID: l.key.podUID}
+		return transport.NewClient(nc, l.rt.transportConfig(), announce, l), nil
+	}
+	return nil, unmade(plainDialError(errors.Join(errs...)))
+}
+
+// unmade is the error of a connection that could not be made.
+func unmade(why string) *status.Error {
+	return status.New(status.Unavailable, why).WithFate(status.FateUnexecuted).WithReason(transport.ReasonUnsent)
+}
+
+// plainDialError leaves out of a dial's error what the reader knows already.
+func plainDialError(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		return strings.TrimPrefix(op.Err.Error(), "connect: ")
+	}
+	return fmt.Sprint(err)
+}
+
+// Draining is called by the connection's reader.
+func (l *link) Draining(c *transport.ClientConn) {
+	l.mu.Lock()
+	l.drained = c
+	l.mu.Unlock()
+	for _, e := range l.endpoints() {
+		e.state.Drain()
+	}
+}
+
+// Push drops what a callee sends unasked: no client takes pushes.
+func (l *link) Push(*transport.ClientConn, string, string, []byte) {
+	l.rt.counters.UnknownPushes.Add(1)
+}
+
+// Ended is called by the connection's reader.
+func (l *link) Ended(c *transport.ClientConn, _ error) {
+	if !l.conn.CompareAndSwap(c, nil) {
+		return
+	}
+	l.mu.Lock()
+	drained := l.drained == c
+	l.drained = nil
+	l.mu.Unlock()
+	for _, e := range l.endpoints() {
+		e.state.Disconnected()
+		if drained {
+			// It is about to close its listener, and what connects in that moment
+			// may be lost without anybody knowing whether it ran.
+			e.state.DialFailed(l.rt.now(), rand.Uint64()) //nolint:gosec // jitter
+		}
+		e.client.evidenceLost()
+	}
+}
+
+func (l *link) endpoints() []*endpoint {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	users := make([]*endpoint, 0, len(l.users))
+	for e := range l.users {
+		users = append(users, e)
+	}
+	return users
+}
