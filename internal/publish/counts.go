@@ -1,0 +1,86 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/fairlead/fairlead/rpcruntime/policy"
+)
+
+// ClientCount is how many connections to this replica subscribe to a service.
+type ClientCount struct {
+	Service string
+	Role    policy.Role
+	Clients int
+}
+
+// AckCount is how many of them say that they hold the same, and can do the same.
+type AckCount struct {
+	Service string
+	Role    policy.Role
+	// Digest is zero for those that hold nothing.
+	Digest policy.Digest
+	// Features is the sorted list, joined by commas.
+	Features string
+	// Rejected counts those that did not take the newest change.
+	Clients, Rejected int
+}
+
+// Clients counts subscribers by service and role, sorted. It counts what stands:
+// nothing is kept that a client could make grow.
+func (s *Service) Clients() []ClientCount {
+	byKey := make(map[ClientCount]int)
+	for _, a := range s.Acks() {
+		byKey[ClientCount{Service: a.Service, Role: a.Role}] += a.Clients
+	}
+	counts := make([]ClientCount, 0, len(byKey))
+	for key, n := range byKey {
+		key.Clients = n
+		counts = append(counts, key)
+	}
+	slices.SortFunc(counts, func(a, b ClientCount) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Role, b.Role))
+	})
+	return counts
+}
+
+// Acks counts subscribers by what they say that they hold, sorted.
+func (s *Service) Acks() []AckCount {
+	s.mu.Lock()
+	subscribers := make([]*subscriber, 0, len(s.subscribers))
+	for _, sub := range s.subscribers {
+		subscribers = append(subscribers, sub)
+	}
+	s.mu.Unlock()
+	byKey := make(map[AckCount]AckCount)
+	for _, subscriber := range subscribers {
+		subscriber.count(byKey)
+	}
+	counts := make([]AckCount, 0, len(byKey))
+	for key, n := range byKey {
+		key.Clients, key.Rejected = n.Clients, n.Rejected
+		counts = append(counts, key)
+	}
+	slices.SortFunc(counts, func(a, b AckCount) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Role, b.Role),
+			cmp.Compare(a.Digest.String(), b.Digest.String()), cmp.Compare(a.Features, b.Features))
+	})
+	return counts
+}
+
+func (s *subscriber) count(byKey map[AckCount]AckCount) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, sub := range s.subs {
+		k := AckCount{Service: key.Service, Role: key.Role, Digest: sub.acked, Features: s.features}
+		n := byKey[k]
+		n.Clients++
+		if sub.rejected != "" {
+			n.Rejected++
+		}
+		byKey[k] = n
+	}
+}
