@@ -52,9 +52,11 @@ var mayImport = map[string][]string{
 	"internal/publish":  {"rpcruntime", "rpcruntime/policy", "rpcruntime/status", "rpcruntime/registry", "rpcruntime/transport", "rpcruntime/codec"},
 	"internal":          {"api/...", "config/...", "internal/...", "rpcruntime/..."},
 	"controllers":       {"api/...", "internal/...", "controllers/...", "rpcruntime/policy", "rpcruntime/status"},
-	"fairleadtest":      {"api/...", "internal/...", "rpcruntime/..."},
-	"examples":          {"examples/...", "rpcruntime", "rpcruntime/status", "rpcruntime/codec"},
-	"cmd":               {"api/...", "config/...", "internal/...", "controllers/...", "cmd/...", "examples/...", "rpcruntime/..."},
+	// The one place where the operator is a program of its own runtime.
+	"controllers/registry/serve": {"internal/...", "rpcruntime", "rpcruntime/registry", "rpcruntime/policy"},
+	"fairleadtest":               {"api/...", "internal/...", "rpcruntime/..."},
+	"examples":                   {"examples/...", "rpcruntime", "rpcruntime/status", "rpcruntime/codec"},
+	"cmd":                        {"api/...", "config/...", "internal/...", "controllers/...", "cmd/...", "examples/...", "rpcruntime/..."},
 }
 
 // directions holds mayImport over every import of the product.
