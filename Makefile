@@ -47,7 +47,7 @@ generate: ## Makes deep copies and Protobuf code.
 	@$(STEP) "generated code" hack/generate.sh code
 
 .PHONY: manifests
-manifests: ## Makes the CRDs in config/crd/bases.
+manifests: ## Makes the CRDs, and the operator's role in config/rbac.
 	@$(STEP) "generated manifests" hack/generate.sh manifests
 
 .PHONY: fmt

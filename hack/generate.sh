@@ -2,7 +2,7 @@
 # Makes the generated files: hack/generate.sh code | manifests | check
 #
 #   code       deep copies of the API's types, and Go for every .proto file
-#   manifests  the CRDs in config/crd/bases
+#   manifests  the CRDs in config/crd/bases, and the operator's rights in config/rbac/role.yaml
 #   check      makes both elsewhere and fails if the tree's differ, with the
 #              difference; needs no git and does not mind other changes
 #
@@ -35,6 +35,7 @@ make_code() {
 
 make_manifests() {
   controller_gen crd paths=./api/... output:crd:artifacts:config="$made/config/crd/bases"
+  controller_gen rbac:roleName=fairlead-manager paths=./controllers/... output:rbac:artifacts:config="$made/config/rbac"
 }
 
 # generated KIND: the files of that kind that the tree has now.

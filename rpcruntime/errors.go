@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/fairlead/fairlead/rpcruntime/status"
 	"github.com/fairlead/fairlead/rpcruntime/transport"
@@ -120,7 +121,7 @@ func (o *outgoingCall) final(ctx context.Context, last *status.Error) error {
 	}
 	took := (c.rt.now() - o.start).Round(time.Millisecond)
 	var b strings.Builder
-	fmt.Fprintf(&b, "rpc: %s %s: %s after %s in %s", c.service, o.call.Method, strings.ToLower(last.Code().String()), plural(o.sent, "attempt"), took)
+	fmt.Fprintf(&b, "rpc: %s %s: %s after %s in %s", c.service, o.call.Method, words(last.Code()), plural(o.sent, "attempt"), took)
 	if left := time.Until(o.deadline).Round(time.Millisecond); left > 0 {
 		fmt.Fprintf(&b, " (deadline in %s)", left)
 	} else {
@@ -157,6 +158,30 @@ func (o *outgoingCall) fate(last *status.Error) status.Fate {
 	return fate
 }
 
+// words is the code's name as prose: "deadline exceeded".
+func words(c status.Code) string {
+	var b strings.Builder
+	for i, r := range c.String() {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// inWords is the code's name for a sentence, such as "deadline exceeded".
+func inWords(c status.Code) string {
+	var b strings.Builder
+	for i, r := range c.String() {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
 func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
@@ -170,7 +195,10 @@ func (c *Client) noEndpoint() string {
 	if st.snapshot == nil || len(st.snapshot.Endpoints) == 0 {
 		return "the registry knows the service, but no endpoint of it"
 	}
-	return fmt.Sprintf("none of its %s can be used now", plural(len(st.snapshot.Endpoints), "endpoint"))
+	if len(st.snapshot.Endpoints) == 1 {
+		return "its only endpoint cannot be used now"
+	}
+	return fmt.Sprintf("none of its %d endpoints can be used now", len(st.snapshot.Endpoints))
 }
 
 // neverCame is the error of a call that waited in vain for the first snapshot.
