@@ -131,17 +131,18 @@ func TestBadValuesFailTheirCallOnly(t *testing.T) {
 	served := make(chan struct{}, 10)
 	rec := new(recorder)
 	rt := newRuntime(t, WithObserver(rec))
-	addr, _ := serveWith(t, rt, func(s *Server) {
-		Handle(s, "Arith.Mul", func(ctx context.Context, a *mulArgs) (*mulReply, error) {
-			served <- struct{}{}
-			return mul(ctx, a)
-		})
-		HandleRaw(s, "Raw.Garbage", func(context.Context, []byte) ([]byte, error) { return []byte("\xc1\xc1"), nil })
-		Handle(s, "Bad.Reply", func(context.Context, *mulArgs) (*struct{ F func() }, error) {
-			return &struct{ F func() }{func() {}}, nil
-		})
-		Handle(s, "Bad.Nil", func(context.Context, *mulArgs) (*mulReply, error) { return nil, nil })
+	srv, ln := rt.NewServer(), listen(t, "")
+	Handle(srv, "Arith.Mul", func(ctx context.Context, a *mulArgs) (*mulReply, error) {
+		served <- struct{}{}
+		return mul(ctx, a)
 	})
+	HandleRaw(srv, "Raw.Garbage", func(context.Context, []byte) ([]byte, error) { return []byte("\xc1\xc1"), nil })
+	Handle(srv, "Bad.Reply", func(context.Context, *mulArgs) (*struct{ F func() }, error) {
+		return &struct{ F func() }{func() {}}, nil
+	})
+	Handle(srv, "Bad.Nil", func(context.Context, *mulArgs) (*mulReply, error) { return nil, nil })
+	start(t, srv, ln)
+	addr := ln.Addr().String()
 	c := rt.NewClient("arith", Endpoints(addr), FixedPolicy(generous(1)))
 	call := func(method string, arg any) error {
 		_, err := Call[mulReply](t.Context(), c, method, arg)
@@ -161,8 +162,8 @@ func TestBadValuesFailTheirCallOnly(t *testing.T) {
 	if n := len(served); n != 2 {
 		t.Errorf("the handler ran %d times, want 2", n)
 	}
-	if n := rt.Counters().Connections.Load(); n != 2 {
-		t.Errorf("%d ends of connections, want the 2 of one: a bad value cost a connection", n)
+	if n := ln.count(); n != 1 {
+		t.Errorf("%d connections: a bad value cost one", n)
 	}
 	thrift := rt.NewClient("arith", Endpoints(addr), WithCodec(codec.TypeThrift))
 	_, err := Call[mulReply](t.Context(), thrift, "Arith.Mul", &mulArgs{})
@@ -170,12 +171,13 @@ func TestBadValuesFailTheirCallOnly(t *testing.T) {
 }
 
 func TestLargeMessages(t *testing.T) {
-	c := pair(t, func(s *Server) {
-		HandleRaw(s, "Raw.Echo", echoRaw)
-		HandleRaw(s, "Raw.Make", func(_ context.Context, b []byte) ([]byte, error) {
-			return make([]byte, len(b)<<10), nil
-		})
-	}, FixedPolicy(generous(1)))
+	srv, ln := newRuntime(t).NewServer(), listen(t, "")
+	HandleRaw(srv, "Raw.Echo", echoRaw)
+	HandleRaw(srv, "Raw.Make", func(_ context.Context, b []byte) ([]byte, error) {
+		return make([]byte, len(b)<<10), nil
+	})
+	start(t, srv, ln)
+	c := newRuntime(t).NewClient("raw", Endpoints(ln.Addr().String()), FixedPolicy(generous(1)))
 	call := func(method string, n int) (int, error) {
 		r, err := Call[[]byte](t.Context(), c, method, make([]byte, n))
 		if err != nil {
@@ -191,7 +193,6 @@ func TestLargeMessages(t *testing.T) {
 	}
 	_, err := call("Raw.Echo", limit+1)
 	wantFate(t, err, status.ResourceExhausted, status.FateUnexecuted)
-	before := c.rt.counters.Connections.Load()
 	_, err = call("Raw.Make", limit>>10)
 	wantFate(t, err, status.ResourceExhausted, status.FateExecuted)
 	_, err = call("Raw.Make", 5*limit>>10) // more than a server would throw away
@@ -199,8 +200,8 @@ func TestLargeMessages(t *testing.T) {
 	if got, err := call("Raw.Echo", 100); err != nil || got != 100 {
 		t.Fatalf("after that: %d, %v", got, err)
 	}
-	if n := c.rt.counters.Connections.Load(); n != before {
-		t.Error("an oversized reply cost the connection")
+	if n := ln.count(); n != 1 {
+		t.Errorf("%d connections: an oversized message cost one", n)
 	}
 }
 

@@ -94,7 +94,7 @@ func (s *serverHandler) Request(in *transport.Inbound) {
 		return
 	}
 	if !srv.enter() {
-		srv.refuse(in, status.Errorf(status.ResourceExhausted, "more than %d calls in flight on this server", srv.opts.maxCalls),
+		srv.refuse(in, status.Errorf(status.ResourceExhausted, "the server runs %s already, the most that it takes", plural(int(srv.opts.maxCalls), "call")),
 			wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit})
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,37 @@ func TestUnreachableEndpointsAreAvoided(t *testing.T) {
 	}
 }
 
+// What an endpoint did not take is sent elsewhere for free, once.
+func TestFreeResendIsNoAttempt(t *testing.T) {
+	rt := newRuntime(t)
+	var addrs []string
+	for range 2 {
+		addr, _ := serveWith(t, rt, func(s *Server) {
+			HandleRaw(s, "Raw.Fail", func(context.Context, []byte) ([]byte, error) {
+				return nil, status.New(status.Unavailable, "not now")
+			})
+		})
+		addrs = append(addrs, addr)
+	}
+	addrs = append(addrs, deadAddr(t))
+	deadFirst := 0
+	for range 50 {
+		c := newRuntime(t).NewClient("raw", Endpoints(addrs...), FixedPolicy(generous(2), "Raw.Fail"))
+		_, err := Call[[]byte](t.Context(), c, "Raw.Fail", nil)
+		e := wantFate(t, err, status.Unavailable, status.FateExecuted)
+		story := e.Message()
+		if strings.Index(story, "connection refused") < strings.Index(story, "not now") && strings.Contains(story, "refused") {
+			deadFirst++
+			if strings.Count(story, "not now") != 2 {
+				t.Errorf("want two attempts besides the free one: %s", story)
+			}
+		}
+	}
+	if deadFirst == 0 {
+		t.Error("the dead endpoint never came first")
+	}
+}
+
 // With everything down, calls fail at once, and retries keep within the budget.
 func TestTotalFailureIsNoStorm(t *testing.T) {
 	rec := new(recorder)
@@ -144,12 +176,11 @@ func TestTotalFailureIsNoStorm(t *testing.T) {
 // The endpoints say that they are others: all are dropped, and calls end at once
 // instead of waiting for one that will not come.
 func TestWrongEndpointIsDroppedAtOnce(t *testing.T) {
-	rt, client := newRuntime(t), newRuntime(t)
+	rec := new(recorder)
+	rt, client := newRuntime(t, WithObserver(rec)), newRuntime(t)
 	echo := func(s *Server) { HandleRaw(s, "Raw.Echo", echoRaw) }
 	wrong, _ := serveWith(t, rt, echo, Service("shop/other"))
-	right, srv := serveWith(t, rt, echo, Service("shop/arith"))
-	var wrongRefused recorder
-	srv.rt.observer = &wrongRefused
+	right, _ := serveWith(t, rt, echo, Service("shop/arith"))
 
 	c := client.NewClient("arith", Endpoints(wrong, right), FixedPolicy(generous(2)))
 	c.to = "shop/arith" // as of a client with a registry
@@ -168,8 +199,13 @@ func TestWrongEndpointIsDroppedAtOnce(t *testing.T) {
 		_, err := Call[[]byte](t.Context(), bad, "Raw.Echo", nil)
 		wantFate(t, err, status.Unavailable, status.FateUnexecuted)
 	}
-	if n := client.counters.FramesRead.Load(); n == 0 {
-		t.Error("nothing was ever asked")
+	if n := rt.counters.WrongEndpoint.Load(); n > 2 { // one for each client
+		t.Errorf("the wrong endpoint was asked %d times", n)
+	}
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if len(rec.refused) == 0 || rec.refused[0].Reason != wire.ReasonWrongEndpoint {
+		t.Errorf("told of %+v", rec.refused)
 	}
 }
 
@@ -238,6 +274,51 @@ func TestServerRestartedAtTheSameAddressIsFoundAgain(t *testing.T) {
 		}
 		_, err := Call[[]byte](t.Context(), c, "Raw.Echo", nil)
 		wantFate(t, err, status.Unavailable, status.FateUnexecuted)
+	}
+}
+
+func TestIdleConnectionIsReplaced(t *testing.T) {
+	ln := listen(t, "")
+	rt := newRuntime(t)
+	srv := rt.NewServer()
+	srv.opts.transport.IdleTimeout = 10 * time.Millisecond
+	HandleRaw(srv, "Raw.Echo", echoRaw)
+	start(t, srv, ln)
+	client := newRuntime(t)
+	c := client.NewClient("raw", Endpoints(ln.Addr().String()), FixedPolicy(policy.CallFields{FailMode: policy.Failfast}))
+	for i := range 3 {
+		if _, err := Call[[]byte](t.Context(), c, "Raw.Echo", nil); err != nil {
+			t.Fatal(err)
+		}
+		if n := ln.count(); n <= i {
+			t.Fatalf("round %d: %d connections", i, n)
+		}
+		for deadline := time.Now().Add(patience); client.counters.Connections.Load() > 0; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("the idle connection stays")
+			}
+		}
+	}
+}
+
+// An endpoint that drained its connection away is about to close its listener:
+// calls prefer others for a moment.
+func TestEndpointThatDrainedIsLeftAloneForAMoment(t *testing.T) {
+	srv, ln := newRuntime(t).NewServer(), listen(t, "")
+	HandleRaw(srv, "Raw.Echo", echoRaw)
+	stop := start(t, srv, ln)
+	client := newRuntime(t)
+	c := client.NewClient("raw", Endpoints(ln.Addr().String()))
+	if _, err := Call[[]byte](t.Context(), c, "Raw.Echo", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); client.counters.Connections.Load() > 0 && time.Now().Before(deadline); runtime.Gosched() {
+	}
+	if state, _ := c.table.Lookup(ln.Addr().String()); state.DialAt() == 0 {
+		t.Error("it may be dialled at once")
 	}
 }
 

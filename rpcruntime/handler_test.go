@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,14 +166,16 @@ func TestWhatAHandlerKeepsStaysAsItWas(t *testing.T) {
 	payloads := make(chan []byte, 1)
 	c := pair(t, func(s *Server) {
 		HandleRaw(s, "Keep.It", func(ctx context.Context, b []byte) ([]byte, error) {
-			select {
-			case contexts <- ctx:
+			if string(b) == "first payload" {
+				contexts <- ctx
 				payloads <- b
-			default:
 			}
 			return b, nil
 		})
 	})
+	if _, err := Call[[]byte](t.Context(), c, "Keep.It", nil); err != nil { // this one carries the announcement
+		t.Fatal(err)
+	}
 	long := strings.Repeat("v", 200)
 	if _, err := Call[[]byte](WithMetadata(t.Context(), Metadata{"first": long}), c, "Keep.It", []byte("first payload")); err != nil {
 		t.Fatal(err)
@@ -314,13 +317,19 @@ func TestDerivedContextsCostNoGoroutine(t *testing.T) {
 }
 
 func TestInterceptorsRunInOrderOnBothSides(t *testing.T) {
+	var mu sync.Mutex
 	var order []string
+	note := func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, what)
+	}
 	clientSide := func(name string) ClientInterceptor {
 		return func(next ClientInvoker) ClientInvoker {
 			return func(ctx context.Context, call *ClientCall) error {
-				order = append(order, name+">")
+				note(name + ">")
 				err := next(ctx, call)
-				order = append(order, "<"+name)
+				note("<" + name)
 				if call.Method != "Raw.Echo" || call.Service != "raw" || call.Attempts != 1 || call.ReplyMetadata["who"] != "s2" {
 					t.Errorf("%s sees %+v", name, call)
 				}
@@ -331,10 +340,10 @@ func TestInterceptorsRunInOrderOnBothSides(t *testing.T) {
 	serverSide := func(name string) ServerInterceptor {
 		return func(next ServerInvoker) ServerInvoker {
 			return func(ctx context.Context, call *ServerCall) (any, error) {
-				order = append(order, name+">")
+				note(name + ">")
 				SetReplyMetadata(ctx, "who", name)
 				reply, err := next(ctx, call)
-				order = append(order, "<"+name)
+				note("<" + name)
 				if b, ok := reply.([]byte); !ok || string(b) != "x" || call.Method != "Raw.Echo" || call.Metadata["k"] != "v" {
 					t.Errorf("%s sees %+v, reply %T %v", name, call, reply, reply)
 				}
