@@ -170,18 +170,6 @@ func words(c status.Code) string {
 	return b.String()
 }
 
-// inWords is the code's name for a sentence, such as "deadline exceeded".
-func inWords(c status.Code) string {
-	var b strings.Builder
-	for i, r := range c.String() {
-		if i > 0 && unicode.IsUpper(r) {
-			b.WriteByte(' ')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
-}
-
 func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

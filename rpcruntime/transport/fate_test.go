@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,17 +116,15 @@ func requestSize(t *testing.T) int {
 	return wire.FrameLen(len(f.Path), len(f.Method), len(f.Meta), len(f.Payload))
 }
 
-// slowConn accepts a few bytes per write and then runs into the deadline.
+// slowConn accepts a few bytes of the first write and then runs into the deadline.
 type slowConn struct {
 	net.Conn
-	open chan struct{} // closed: all goes through
+	cut atomic.Bool
 }
 
 func (c *slowConn) Write(b []byte) (int, error) {
-	select {
-	case <-c.open:
+	if c.cut.Swap(true) {
 		return c.Conn.Write(b)
-	default:
 	}
 	n, err := c.Conn.Write(b[:min(len(b), 7)])
 	if err != nil {
@@ -146,9 +145,8 @@ func TestWriteCutByTheCallersDeadlineIsResumed(t *testing.T) {
 	near, far := net.Pipe()
 	events := newCaller()
 	h := newCallee()
-	open := make(chan struct{})
 	s := NewServer(far, Config{}, h)
-	c := NewClient(&slowConn{near, open}, Config{Wheel: newWheel(t)}, wire.Announcement{}, events)
+	c := NewClient(&slowConn{Conn: near}, Config{Wheel: newWheel(t)}, wire.Announcement{}, events)
 	defer s.Close()
 	defer c.Close()
 	errs := make(chan error, 1)
@@ -156,8 +154,9 @@ func TestWriteCutByTheCallersDeadlineIsResumed(t *testing.T) {
 		_, err := c.Do(t.Context(), time.Now().Add(time.Second), &Request{Path: "Test", Method: "Echo", Payload: []byte("first")})
 		errs <- err
 	}()
-	close(open)
-	<-errs
+	if err := <-errs; err != nil {
+		t.Errorf("the call whose write was cut: %v", err)
+	}
 	if got, err := echo(t.Context(), c, "second"); err != nil || got != "second" {
 		t.Errorf("after a resumed write: %q, %v", got, err)
 	}
