@@ -260,8 +260,8 @@ func outcomeOf(ctx context.Context, err *status.Error) balancer.Outcome {
 func (o *outgoingCall) learn(state *balancer.EndpointState, err *status.Error) {
 	switch err.Reason() {
 	case wire.ReasonWrongEndpoint:
-		state.Drop()
-		o.client.rt.log.Info("wrong endpoint: another instance answers at its address; not used any more",
+		state.Drop(o.client.rt.now())
+		o.client.rt.log.Info("wrong endpoint: another instance answers at its address; left alone for a while",
 			"service", o.client.service, "endpoint", state.ID(), "said", err.Message())
 	case wire.ReasonLimit:
 		if err.RetryAfter() > 0 {

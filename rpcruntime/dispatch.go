@@ -46,7 +46,7 @@ type inboundConn struct {
 }
 
 // Announced is called by the connection's reader.
-func (s *serverHandler) Announced(c *transport.ServerConn, a *wire.Announcement) error {
+func (s *serverHandler) Announced(c *transport.ServerConn, a *wire.Announcement) {
 	srv := s.server()
 	ic := srv.attach(c)
 	ic.announced = *a
@@ -56,9 +56,7 @@ func (s *serverHandler) Announced(c *transport.ServerConn, a *wire.Announcement)
 	srv.place(ic)
 	if ic.wrong != nil {
 		srv.rt.log.Info("connection refused: it is meant for another", "peer", ic.peer.Addr, "caller", ic.peer.Name, "reason", ic.wrong.Error())
-		srv.rt.observer.Refused(RefusedEvent{Code: status.Unavailable, Reason: wire.ReasonWrongEndpoint})
 	}
-	return ic.wrong
 }
 
 // place finds the service that a connection is meant for, again whenever the
@@ -80,6 +78,7 @@ func (s *serverHandler) Request(in *transport.Inbound) {
 	}
 	srv.place(ic)
 	if ic.wrong != nil {
+		srv.rt.counters.WrongEndpoint.Add(1)
 		srv.refuse(in, status.New(status.Unavailable, ic.wrong.Error()), wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonWrongEndpoint})
 		return
 	}

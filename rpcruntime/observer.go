@@ -72,7 +72,7 @@ type RegistryEvent struct {
 	Service string
 	// Role is Caller or Server.
 	Role string
-	// Kind is changed, cached, invalid or stale.
+	// Kind is live, cached, invalid or stale.
 	Kind string
 	// Digest is short, as people see it; empty when there is none.
 	Digest string

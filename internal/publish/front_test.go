@@ -28,7 +28,7 @@ type front struct {
 	calls   sync.WaitGroup
 }
 
-func (f *front) Announced(*transport.ServerConn, *wire.Announcement) error { return nil }
+func (f *front) Announced(*transport.ServerConn, *wire.Announcement) {}
 func (f *front) Closed(*transport.ServerConn, error)                       {}
 
 func (f *front) Request(in *transport.Inbound) {

@@ -22,8 +22,9 @@
 //
 // Whoever is in several classes is in the worst of them. A worse class is used
 // only when the better ones are empty. Endpoints that this call has tried come
-// after all others, and only if the caller asks for them. Dropped endpoints and
-// suspects without evidence are never picked. Within a class the choice is
+// after all others, and only if the caller asks for them. Suspects without
+// evidence, and dropped endpoints for as long as they are left alone, are never
+// picked. Within a class the choice is
 // uniform (LeastRequest: by calls in flight, ties uniform), so that the load of
 // an unusable endpoint spreads over all others and not onto its successor.
 //

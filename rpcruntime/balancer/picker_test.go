@@ -44,7 +44,7 @@ func TestClassOrder(t *testing.T) {
 		for s[2].DialFailed(now, 0) < now {
 		}
 		s[3].Avoid(now, time.Millisecond)
-		s[4].Drop()
+		s[4].Drop(now)
 		p := Build(kind, c, rand.Uint64())
 		var tried []*EndpointState
 		for want := range 4 {

@@ -19,6 +19,13 @@ const (
 	DialBackoffMax  = 10 * time.Second
 )
 
+// The time for which an endpoint that says that it is another is left alone:
+// doubled each time from the first to the last.
+const (
+	DropBase = time.Second
+	DropMax  = 30 * time.Second
+)
+
 // Outcome is what an attempt says about its endpoint.
 type Outcome uint8
 
@@ -36,7 +43,7 @@ const (
 // The marks of an endpoint.
 const (
 	markDraining  uint32 = 1 << iota // its connection said drain
-	markDropped                      // another instance answers at its address
+	markDropped                      // it said that it is another; it counts until dropUntil
 	markSuspect                      // the registry takes it for lost
 	markConnected                    // it has a connection
 	markProven                       // it answered since it was connected, and has not failed since
@@ -74,7 +81,9 @@ type EndpointState struct {
 	avoidUntil   atomic.Int64
 	dialAt       atomic.Int64
 	dialFailures atomic.Uint32
-	_            [64 - 28]byte
+	drops        atomic.Uint32
+	dropUntil    atomic.Int64
+	_            [64 - 40]byte
 
 	id       string // never changes
 	endpoint atomic.Pointer[policy.Endpoint]
@@ -143,9 +152,23 @@ func (s *EndpointState) Avoid(now, delay time.Duration) {
 // Drain notes that the endpoint's connection said drain.
 func (s *EndpointState) Drain() { s.marks.Or(markDraining) }
 
-// Drop takes the endpoint out at once: someone else answers at its address. It
-// comes back when the registry names another address or Pod for it.
-func (s *EndpointState) Drop() { s.marks.Or(markDropped) }
+// Drop takes the endpoint out at once: it says that it is not who it is taken
+// for. It comes back when the registry names another address or Pod for it, and
+// is tried again after a while, longer from time to time: it may have been asked
+// before it had learnt itself who it is.
+func (s *EndpointState) Drop(now time.Duration) {
+	until := time.Duration(s.dropUntil.Load())
+	if s.marks.Load()&markDropped != 0 && now < until {
+		return // calls that were under way say nothing new
+	}
+	drops := uint32(0)
+	if s.marks.Load()&markDropped != 0 && now-until < DropMax {
+		drops = s.drops.Load()
+	}
+	s.drops.Store(drops + 1)
+	s.dropUntil.Store(int64(now + min(DropBase<<min(drops, 16), DropMax)))
+	s.marks.Or(markDropped)
+}
 
 // Connected notes that the endpoint, which had no connection, has one. What
 // former connections said and showed does not speak for this one.
@@ -201,7 +224,8 @@ func evident(marks uint32) bool { return marks&marksEvidence == marksEvidence }
 // clean is class(now, false) == classClean, save for suspects with evidence:
 // they are rare, and leaving them to class lets the compiler inline this.
 func (s *EndpointState) clean(now time.Duration) bool {
-	return s.marks.Load()&(markDraining|markDropped|markSuspect) == 0 &&
+	m := s.marks.Load()
+	return m&(markDraining|markSuspect) == 0 && (m&markDropped == 0 || s.dropUntil.Load() <= int64(now)) &&
 		s.avoidUntil.Load() <= int64(now) && s.dialAt.Load() <= int64(now)
 }
 
@@ -211,7 +235,7 @@ func (s *EndpointState) class(now time.Duration, lastResort bool) class {
 	m := s.marks.Load()
 	c := classClean
 	switch {
-	case m&markDropped != 0:
+	case m&markDropped != 0 && s.dropUntil.Load() > int64(now):
 		return classNever
 	case m&markSuspect == 0 || evident(m):
 	case lastResort && m&markOnceUsed != 0:

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 )
@@ -169,7 +170,7 @@ func TestUpdateKeepsWhatWasLearnt(t *testing.T) {
 	s.Attach("pool")
 	s.inFlight.Add(1)
 	s.Avoid(0, 100)
-	s.Drop()
+	s.Drop(0)
 	changed := *s.Endpoint()
 	changed.Weight = 7
 	table.Apply([]policy.Endpoint{changed}, nil)
@@ -307,5 +308,29 @@ func TestLostEvidenceCountsInBuiltPickers(t *testing.T) {
 	}
 	if _, ok := p.Pick(PickInfo{}); !ok {
 		t.Error("suspects that were once used are not the last resort")
+	}
+}
+
+// An endpoint that says that it is another may merely not have learnt yet who
+// it is: it is asked again, less and less often.
+func TestDropEndsAndGrows(t *testing.T) {
+	var table Table
+	table.Replace(endpoints(1, policy.Ready))
+	s, _ := table.Lookup("e00000")
+	now := time.Minute
+	for _, want := range []time.Duration{DropBase, 2 * DropBase, 4 * DropBase, 8 * DropBase, 16 * DropBase, DropMax, DropMax} {
+		s.Drop(now)
+		s.Drop(now + want/2) // a call that was under way does not make it longer
+		if s.clean(now+want-1) || s.class(now+want-1, true) != classNever {
+			t.Errorf("picked again before %s have passed", want)
+		}
+		if !s.clean(now+want) || s.class(now+want, false) != classClean {
+			t.Errorf("still dropped after %s", want)
+		}
+		now += want
+	}
+	now += 2 * DropMax
+	if s.Drop(now); !s.clean(now + DropBase) {
+		t.Error("what was long ago still counts")
 	}
 }

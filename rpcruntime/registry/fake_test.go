@@ -69,7 +69,7 @@ func (f *fake) dial(_ context.Context, address string) (net.Conn, error) {
 	return ours, nil
 }
 
-func (f *fake) Announced(*transport.ServerConn, *wire.Announcement) error { return nil }
+func (f *fake) Announced(*transport.ServerConn, *wire.Announcement) {}
 func (f *fake) Closed(*transport.ServerConn, error)                       {}
 
 // Request answers at once: refusing is what the reader may do, so answers that

@@ -357,7 +357,7 @@ const heartbeatSeq = 1 << 61
 
 // heartbeatPayload is the time in MsgPack, as rpcx sends it. docs/wire-protocol.md §6
 func heartbeatPayload(now time.Time) []byte {
-	return binary.BigEndian.AppendUint64([]byte{0xd3}, uint64(now.UnixNano())) //nolint:gosec // bits, not a quantity
+	return binary.BigEndian.AppendUint64([]byte{0xd3}, uint64(now.UnixNano()))
 }
 
 func (c *clientRole) stopped() {}

@@ -19,7 +19,7 @@ import (
 )
 
 // features are what this side can do, as announced.
-var features = []string{wire.FeatureDrain} //nolint:gochecknoglobals // constant
+var features = []string{wire.FeatureDrain} // constant
 
 // Conn is one multiplexed connection, of either role. See doc.go for the states.
 //
@@ -138,6 +138,7 @@ func (c *Conn) parseAll() error {
 			return err
 		case over != nil:
 			c.cfg.Counters.OverLimit.Add(1)
+			c.log.V(1).Info("frame over a limit", "peer", c.nc.RemoteAddr().String(), "reason", over.err.Error())
 			if err := c.role.oversized(over); err != nil {
 				return err
 			}

@@ -139,7 +139,7 @@ func (w *writer) appendLocked(f *outFrame, s *slot) {
 	before := len(w.data)
 	var byRef bool
 	w.data, byRef = f.build(w.data, announcement)
-	w.appended += uint64(len(w.data) - before) //nolint:gosec // build only appends
+	w.appended += uint64(len(w.data) - before)
 	if byRef {
 		w.refs = append(w.refs, ref{at: len(w.data), b: f.payload})
 		w.refBytes += len(f.payload)

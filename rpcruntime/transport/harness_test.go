@@ -26,20 +26,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // callee is a Handler whose answers a test decides.
 type callee struct {
-	serve    func(in *Inbound)                // nil: echo on the reader's behalf
-	announce func(a *wire.Announcement) error // nil: everybody is welcome
-	closed   chan error                       // gets the reason of each connection's end
+	serve    func(in *Inbound)          // nil: echo on the reader's behalf
+	announce func(a *wire.Announcement) // nil: not looked at
+	closed   chan error                 // gets the reason of each connection's end
 	mu       sync.Mutex
 	requests int
 }
 
 func newCallee() *callee { return &callee{closed: make(chan error, 16)} }
 
-func (h *callee) Announced(_ *ServerConn, a *wire.Announcement) error {
+func (h *callee) Announced(_ *ServerConn, a *wire.Announcement) {
 	if h.announce != nil {
-		return h.announce(a)
+		h.announce(a)
 	}
-	return nil
 }
 
 func (h *callee) Request(in *Inbound) {

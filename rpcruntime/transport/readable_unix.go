@@ -44,7 +44,7 @@ func (r *readable) init(nc net.Conn) {
 func (r *readable) tryRead(fd uintptr) bool {
 	buf := buffer.Get(readChunk)
 	for {
-		n, err := syscall.Read(int(fd), buf.B[:cap(buf.B)]) //nolint:gosec // a file descriptor
+		n, err := syscall.Read(int(fd), buf.B[:cap(buf.B)])
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue

@@ -35,8 +35,8 @@ type frameReader struct {
 	parsed int
 	// discard counts the bytes of an oversized frame still to be thrown away.
 	discard uint64
-	// begun is when the first byte of the incomplete frame was seen; zero
-	// between frames.
+	// begun is when the incomplete frame was first waited for; zero between
+	// frames. Invariant: each frame, and each discard, has a time of its own.
 	begun time.Time
 	// lastRead is when the last byte came.
 	lastRead time.Time
@@ -76,7 +76,7 @@ func (r *frameReader) next() (f wire.Frame, over *oversized, ok bool, err error)
 	if err != nil {
 		return wire.Frame{}, nil, false, err
 	}
-	r.parsed += int(size) //nolint:gosec // CheckSize bounds it
+	r.completed(int(size))
 	if err := r.limits.Check(f); err != nil {
 		var limit *wire.LimitError
 		errors.As(err, &limit)
@@ -88,10 +88,18 @@ func (r *frameReader) next() (f wire.Frame, over *oversized, ok bool, err error)
 func (r *frameReader) tooLarge(h wire.Header, size uint64, have int, err error) *oversized {
 	var limit *wire.LimitError
 	errors.As(err, &limit)
-	take := min(uint64(have), size) //nolint:gosec // a length
-	r.parsed += int(take)           //nolint:gosec // at most have
+	take := min(uint64(have), size)
+	r.completed(int(take))
 	r.discard = size - take
 	return &oversized{h, limit}
+}
+
+// completed passes over the bytes of a frame that is whole, or of which nothing
+// is wanted. The next frame has a time of its own: on a busy connection it may
+// well begin in the very read that completed this one.
+func (r *frameReader) completed(n int) {
+	r.parsed += n
+	r.begun = time.Time{}
 }
 
 // compact moves an incomplete frame to the front, or gives the buffer back.
@@ -141,9 +149,11 @@ func (r *frameReader) account(n int) {
 	r.stats.BytesRead.Add(int64(n))
 	r.lastRead = time.Now()
 	if r.discard > 0 {
-		take := min(r.discard, uint64(len(r.buf.B)-r.parsed)) //nolint:gosec // a length
-		r.discard -= take
-		r.parsed += int(take) //nolint:gosec // at most the buffer's length
+		take := min(r.discard, uint64(len(r.buf.B)-r.parsed))
+		if r.discard -= take; r.discard == 0 {
+			r.begun = time.Time{}
+		}
+		r.parsed += int(take)
 	}
 }
 

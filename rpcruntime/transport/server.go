@@ -18,9 +18,9 @@ import (
 // Handler takes what arrives at the callee's side of connections. The reader of
 // each connection calls it: Announced and Request must not block.
 type Handler interface {
-	// Announced is told who calls and whom the caller believes to be calling. An
-	// error says that it is not us: every request of the connection is refused.
-	Announced(c *ServerConn, a *wire.Announcement) error
+	// Announced is told, before the connection's first request, who calls and
+	// whom the caller believes to be calling. If that is not us, Request refuses.
+	Announced(c *ServerConn, a *wire.Announcement)
 	// Request takes an ordinary request, which must be ended by exactly one of
 	// its Respond, Fail and Refuse. What in holds is the reader's until Keep.
 	Request(in *Inbound)
@@ -61,11 +61,6 @@ type ServerConn struct {
 	readEnded chan struct{}
 	// mayEnd is closed when a drain has said all it has to.
 	mayEnd chan struct{}
-
-	// The rest belongs to the reader.
-
-	// wrong is why all requests are refused; nil for the right callee.
-	wrong error
 }
 
 // NewServer makes nc the callee's side of a connection and starts its reader.
@@ -104,7 +99,7 @@ type Inbound struct {
 // without locks held and must not block.
 type Ender interface{ ConnEnded(reason error) }
 
-var inboundPool = sync.Pool{New: func() any { return new(Inbound) }} //nolint:gochecknoglobals // our own objects, never a user's
+var inboundPool = sync.Pool{New: func() any { return new(Inbound) }} // our own objects, never a user's
 
 // Keep copies what the request holds, so that it outlives the reader's call.
 func (in *Inbound) Keep() {
@@ -271,6 +266,7 @@ func (c *serverRole) request(f wire.Frame) {
 	}
 	in.Timeout = serverTimeout(f.Meta)
 	if e, mark := c.bounds(); e != nil {
+		c.log.V(1).Info("request refused", "peer", c.RemoteAddr().String(), "reason", e.Message())
 		in.Refuse(e, mark)
 		return
 	}
@@ -293,10 +289,6 @@ func (c *serverRole) track(in *Inbound) (first bool) {
 
 // bounds says why a request must be refused unexecuted, whatever it asks for.
 func (c *serverRole) bounds() (*status.Error, wire.Retry) {
-	if c.wrong != nil {
-		c.cfg.Counters.WrongEndpoint.Add(1)
-		return status.New(status.Unavailable, c.wrong.Error()), wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonWrongEndpoint}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	limit := wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit}
@@ -324,7 +316,7 @@ func (c *serverRole) firstRequest(f wire.Frame) {
 		return
 	}
 	c.peer.Store(&a)
-	c.wrong = c.handler.Announced(c.conn(), &a)
+	c.handler.Announced(c.conn(), &a)
 	hello := wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: features})
 	c.w.control(controlHeader(), wire.ControlPath, wire.MethodHello, hello)
 	c.mu.Lock()

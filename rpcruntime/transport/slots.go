@@ -58,7 +58,7 @@ type entry struct {
 
 func newSlots(maxCalls int) *slots {
 	// Random, so that a seq forwarded by an old peer does not match ours.
-	return &slots{max: min(maxCalls, slotMask+1), generation: rand.Uint64() & generationMask >> 1} //nolint:gosec // needs to differ, not to be secret
+	return &slots{max: min(maxCalls, slotMask+1), generation: rand.Uint64() & generationMask >> 1}
 }
 
 // keepSlots is how many unused slots a connection keeps. They are not pooled
@@ -89,7 +89,7 @@ func (t *slots) acquire() (s *slot, others bool) {
 	if n := len(t.free); n > 0 {
 		i, t.free = t.free[n-1], t.free[:n-1]
 	} else {
-		i = uint32(len(t.entries)) //nolint:gosec // below 2^20
+		i = uint32(len(t.entries))
 		t.entries = append(t.entries, entry{})
 	}
 	t.generation = (t.generation + 1) & generationMask
@@ -127,7 +127,7 @@ func (t *slots) takeIf(match func(*slot) bool) []*slot {
 			continue
 		}
 		t.entries[i].slot = nil
-		t.free = append(t.free, uint32(i)) //nolint:gosec // below 2^20
+		t.free = append(t.free, uint32(i))
 		t.used--
 		taken = append(taken, s)
 	}

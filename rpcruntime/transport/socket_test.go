@@ -228,10 +228,7 @@ func TestReaderAnswersAreBounded(t *testing.T) {
 
 func TestForwardedAnnouncementIsNotBelieved(t *testing.T) {
 	h := newCallee()
-	h.announce = func(*wire.Announcement) error {
-		t.Error("a forwarded announcement was believed")
-		return nil
-	}
+	h.announce = func(*wire.Announcement) { t.Error("a forwarded announcement was believed") }
 	peer, s := serveRaw(t, h, Config{})
 	forwarded := string(wire.AppendAnnouncement(nil, wire.Announcement{Seq: 77, Features: features, Caller: "shop/other"}))
 	peer.send(request(1, "x", wire.KeyAnnounce, forwarded))
@@ -295,25 +292,14 @@ func TestHelloIsBelievedOnlyForOurAnnouncement(t *testing.T) {
 	}
 }
 
-func TestWrongEndpointRefusesEverythingUnexecuted(t *testing.T) {
+func TestCalleeIsToldWhoIsMeantBeforeTheFirstRequest(t *testing.T) {
 	h := newCallee()
-	h.announce = func(a *wire.Announcement) error {
-		return fmt.Errorf("meant for %s", a.To)
-	}
+	var to string
+	h.announce = func(a *wire.Announcement) { to = a.To }
+	h.serve = func(in *Inbound) { in.Respond(nil, []byte(to)) } // written before by the reader that serves it
 	c, _, _ := connect(t, h, Config{}, Config{})
-	for range 3 {
-		res, err := c.Do(t.Context(), time.Time{}, &Request{Path: "Test", Method: "Echo"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		value, _ := res.Meta.Get(wire.KeyRetry)
-		if r := wire.ParseRetry(value); r.Word != wire.RetryUnexecuted || r.Reason != wire.ReasonWrongEndpoint {
-			t.Errorf("mark %q, want unexecuted for wrong-endpoint", value)
-		}
-		res.Release()
-	}
-	if h.count() != 0 {
-		t.Errorf("%d requests reached the handler", h.count())
+	if got, err := echo(t.Context(), c, "x"); err != nil || got != "test/echo" {
+		t.Errorf("the callee learnt %q, %v", got, err)
 	}
 }
 

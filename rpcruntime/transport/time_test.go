@@ -4,8 +4,11 @@
 package transport
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,6 +142,37 @@ func TestFrameThatIsNotCompletedEndsTheConnection(t *testing.T) {
 		}
 		_ = near.Close()
 	})
+}
+
+// On a busy connection reads rarely end where a frame does. That each frame is
+// completed in time is enough.
+func TestEachFrameHasATimeOfItsOwn(t *testing.T) {
+	for name, limits := range map[string]wire.Limits{
+		"served":      {},
+		"thrown away": {FrameBytes: 64, MetadataBytes: 32},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				h := newCallee()
+				s := NewServer(far, Config{Limits: limits}, h)
+				peer := rawPeer{t, near}
+				go func() { _, _ = io.Copy(io.Discard, near) }()
+				peer.send(request(0, "x"))
+				frame := request(1, strings.Repeat("x", 100))
+				half := len(frame) / 2
+				peer.send(frame[:half])
+				for range 60 { // a minute in which no read ends with a frame
+					time.Sleep(time.Second)
+					if _, err := near.Write(append(bytes.Clone(frame[half:]), frame[:half]...)); err != nil {
+						t.Fatalf("the connection ended: %v, %v", err, s.Err())
+					}
+				}
+				_ = near.Close()
+				<-h.closed
+			})
+		})
+	}
 }
 
 func TestIdleServerConnectionIsDrainedAway(t *testing.T) {

@@ -320,7 +320,7 @@ func (w *writer) write(limit time.Time) error {
 	w.stats.BytesWritten.Add(n)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.written += uint64(w.cur.accept(int(n))) //nolint:gosec // never negative
+	w.written += uint64(w.cur.accept(int(n)))
 	if w.cur.empty() && cap(w.cur.data) <= keepWriteBuffer && w.spare == nil {
 		w.spare = w.cur.data[:0]
 	}

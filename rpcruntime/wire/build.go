@@ -40,7 +40,7 @@ func (b *Builder) Meta(key, value string) {
 // MetaBytes is Meta for a value in bytes.
 func (b *Builder) MetaBytes(key string, value []byte) {
 	b.buf = appendString(b.buf, key)
-	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(len(value))) //nolint:gosec // callers check sizes by FrameLen before they build
+	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(len(value)))
 	b.buf = append(b.buf, value...)
 }
 
@@ -53,15 +53,15 @@ func (b *Builder) Payload(p []byte) []byte {
 // writes right behind the returned buffer.
 func (b *Builder) PayloadFollows(n int) []byte {
 	metaLen := len(b.buf) - b.meta - 4
-	binary.BigEndian.PutUint32(b.buf[b.meta:], uint32(metaLen))            //nolint:gosec // as in MetaBytes
-	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(n))                //nolint:gosec // as in MetaBytes
-	total := len(b.buf) - b.start - PrefixLen + n                          // what follows the total field
-	binary.BigEndian.PutUint32(b.buf[b.start+PrefixLen-4:], uint32(total)) //nolint:gosec // as in MetaBytes
+	binary.BigEndian.PutUint32(b.buf[b.meta:], uint32(metaLen))
+	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(n))
+	total := len(b.buf) - b.start - PrefixLen + n // what follows the total field
+	binary.BigEndian.PutUint32(b.buf[b.start+PrefixLen-4:], uint32(total))
 	return b.buf
 }
 
 func appendString(dst []byte, s string) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(s))) //nolint:gosec // as in MetaBytes
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(s)))
 	return append(dst, s...)
 }
 

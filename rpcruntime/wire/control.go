@@ -24,7 +24,7 @@ const (
 // reading, in whole milliseconds.
 func AppendDrain(dst []byte, grace time.Duration) []byte {
 	millis := max(0, min(grace.Milliseconds(), math.MaxUint32))
-	return binary.BigEndian.AppendUint32(dst, uint32(millis)) //nolint:gosec // clamped
+	return binary.BigEndian.AppendUint32(dst, uint32(millis))
 }
 
 // ParseDrain reads the payload of a drain. What is longer than it needs to be

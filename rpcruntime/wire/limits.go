@@ -41,12 +41,12 @@ func (l Limits) WithDefaults() Limits {
 // Discardable: their bytes can be thrown away and the connection kept.
 // l must have its defaults.
 func (l Limits) CheckSize(size uint64) error {
-	if size <= uint64(l.FrameBytes) { //nolint:gosec // WithDefaults made it positive
+	if size <= uint64(l.FrameBytes) {
 		return nil
 	}
 	return &LimitError{
-		What: "frame", Limit: uint64(l.FrameBytes), Claim: size, //nolint:gosec // as above
-		Discardable: size <= discardFactor*uint64(l.FrameBytes), //nolint:gosec // as above
+		What: "frame", Limit: uint64(l.FrameBytes), Claim: size,
+		Discardable: size <= discardFactor*uint64(l.FrameBytes),
 	}
 }
 
@@ -57,7 +57,7 @@ func (l Limits) Check(f Frame) error {
 		if have <= limit {
 			return nil
 		}
-		return &LimitError{What: what, Limit: uint64(limit), Claim: uint64(have), Discardable: true} //nolint:gosec // both are lengths
+		return &LimitError{What: what, Limit: uint64(limit), Claim: uint64(have), Discardable: true}
 	}
 	if err := over("path", len(f.Path), l.NameBytes); err != nil {
 		return err

@@ -89,7 +89,7 @@ func ParseRetry(value []byte) Retry {
 	word, rest, more := bytes.Cut(value, []byte{';'})
 	for i, w := range retryWords {
 		if string(word) == w {
-			r.Word = RetryWord(i) //nolint:gosec // four words
+			r.Word = RetryWord(i)
 		}
 	}
 	for more {

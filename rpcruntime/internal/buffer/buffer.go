@@ -30,7 +30,7 @@ type Buffer struct {
 	B []byte
 }
 
-var classes [maxShift - minShift + 1]sync.Pool //nolint:gochecknoglobals // pools of our own buffers; stateless to users
+var classes [maxShift - minShift + 1]sync.Pool // pools of our own buffers; stateless to users
 
 // Get returns an empty buffer with a capacity of at least n bytes.
 func Get(n int) *Buffer {

@@ -37,8 +37,8 @@ type shard struct {
 // insert links t by its tick, which is at most lastTick.
 func (s *shard) insert(t *Timer) {
 	t.tick = max(t.tick, s.now)
-	t.level = uint8((bits.Len64(uint64(t.tick^s.now)|1) - 1) / levelBits) //nolint:gosec // neither is negative
-	t.slot = uint8(t.tick >> (levelBits * t.level) & (slotCount - 1))     //nolint:gosec // masked
+	t.level = uint8((bits.Len64(uint64(t.tick^s.now)|1) - 1) / levelBits)
+	t.slot = uint8(t.tick >> (levelBits * t.level) & (slotCount - 1))
 	head := &s.slots[t.level][t.slot]
 	t.next, t.prev, t.set = *head, nil, true
 	if t.next != nil {

@@ -74,7 +74,7 @@ func newWheel() *Wheel {
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
-	for n := 1 << bits.Len(uint(runtime.GOMAXPROCS(0)-1)); len(w.shards) < min(n, maxShards); { //nolint:gosec // at least 0
+	for n := 1 << bits.Len(uint(runtime.GOMAXPROCS(0)-1)); len(w.shards) < min(n, maxShards); {
 		w.shards = append(w.shards, &shard{wheel: w})
 	}
 	w.wakeAt.Store(never)
