@@ -26,6 +26,7 @@ import (
 const (
 	roleControlPlane = "control-plane"
 	roleServer       = "server"
+	roleCaller       = "caller"
 	// serverDrain bounds the drain of a demo's server; it takes as long as its
 	// slowest call, mostly nothing.
 	serverDrain = 10 * time.Second
@@ -35,12 +36,14 @@ const (
 // flags. It returns when ctx ends; the end of stdin, which is the parent's end,
 // ends the process at once.
 func Child(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	go endWith(stdin)
 	if len(args) == 0 {
 		return errors.New("no role: this command is for fairlead demo to run")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	if args[0] != roleCaller {
+		go endWith(stdin)
+	}
 	switch args[0] {
 	case roleControlPlane:
 		cfg := standalone.Config{Out: stdout, Log: stderr}
@@ -58,8 +61,17 @@ func Child(ctx context.Context, args []string, stdin io.Reader, stdout, stderr i
 			return err
 		}
 		return serve(ctx, *name, *path, stderr)
+	case roleCaller:
+		rate := flags.Int("rate", 0, "calls per second")
+		cache := flags.String("cache", "", "folder")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		orders := make(chan order)
+		go readOrders(stdin, orders)
+		return makeCalls(ctx, *rate, *cache, orders, stdout, stderr)
 	default:
-		return fmt.Errorf("role %q is none of %s, %s", args[0], roleControlPlane, roleServer)
+		return fmt.Errorf("role %q is none of %s, %s, %s", args[0], roleControlPlane, roleServer, roleCaller)
 	}
 }
 

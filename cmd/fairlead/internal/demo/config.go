@@ -29,7 +29,7 @@ type Plan struct {
 	Steady time.Duration
 	// Settle is how long the load must go on undisturbed after an event.
 	Settle time.Duration
-	// LimitWindow is the least time over which refusals are counted.
+	// LimitWindow is the time over which refusals are counted.
 	LimitWindow time.Duration
 	// Away is how long the control plane is gone.
 	Away time.Duration

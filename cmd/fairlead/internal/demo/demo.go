@@ -9,9 +9,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"time"
-
-	"github.com/fairlead/fairlead/rpcruntime"
 )
 
 // ErrFailed says that the demo has printed what went wrong.
@@ -23,7 +20,7 @@ type scene struct {
 	fleet  *fleet
 	files  manifests
 	tally  *tally
-	load   *load
+	caller *caller
 	out    *printer
 	result Result
 }
@@ -36,9 +33,10 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	t := newTally()
 	s := &scene{
 		cfg: &cfg, fleet: newFleet(&cfg, folder), files: manifests{folder + "/manifests"},
-		tally: newTally(), out: &printer{w: cfg.Out},
+		tally: t, caller: newCaller(t, cfg.Plan.Patience), out: &printer{w: cfg.Out},
 	}
 	return s.conclude(ctx, s.run(ctx))
 }
@@ -50,64 +48,33 @@ func (s *scene) run(ctx context.Context) error {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	log, err := os.Create(s.fleet.path(callerLog))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	rt, err := rpcruntime.New(rpcruntime.WithRegistry(s.fleet.registry), rpcruntime.WithNamespace(namespace), rpcruntime.WithApp("caller"),
-		rpcruntime.WithCacheDir(s.fleet.path("cache")), rpcruntime.WithLogger(textLogger(log)))
-	if err != nil {
-		return err
-	}
-	s.load = &load{client: rt.NewClient(service), tally: s.tally, rate: s.cfg.Plan.Rate}
 	if err := s.firstAnswers(ctx); err != nil {
-		return errors.Join(err, s.closeRuntime(rt))
+		return err
 	}
-	err = errors.Join(s.underLoad(ctx, s.play), s.closeRuntime(rt))
+	err := s.underLoad(ctx, s.play)
 	s.fleet.end() // so that no ledger grows any more
 	return errors.Join(err, s.check())
 }
 
-// callerLog is the file that this process logs to.
-const callerLog = "caller.log"
-
-// closing bounds how long the caller's runtime may take to close.
-const closing = 3 * time.Second
-
-func (s *scene) closeRuntime(rt *rpcruntime.Runtime) error {
-	ctx, cancel := context.WithTimeout(context.Background(), closing)
-	defer cancel()
-	return rt.Close(ctx)
-}
-
 // underLoad runs f while the load and the table run. When it returns, all calls
-// of the load have ended; only an interrupted demo does not wait for them.
+// of the load have ended and are counted; only an interrupted demo does not wait
+// for them.
 func (s *scene) underLoad(ctx context.Context, f func(context.Context) error) error {
-	loadCtx, stopLoad := context.WithCancel(ctx)
 	tableCtx, stopTable := context.WithCancel(context.WithoutCancel(ctx))
-	var all sync.WaitGroup
-	all.Go(func() { s.load.run(loadCtx) })
 	var table sync.WaitGroup
-	table.Go(func() { s.out.table(tableCtx, s.tally, s.digest) })
-	err := f(ctx)
+	table.Go(func() { s.out.table(tableCtx, s.tally, s.caller.digest) })
+	err := s.caller.order(&order{Load: true})
+	if err == nil {
+		err = f(ctx)
+	}
 	if ctx.Err() != nil {
 		s.fleet.end() // what is under way fails at once
+	} else {
+		err = errors.Join(err, s.caller.process.terminate(ctx, s.cfg.Plan.Patience))
 	}
-	stopLoad()
-	all.Wait()
 	stopTable()
 	table.Wait()
 	return err
-}
-
-// digest is the state of the service by which calls are made, as people see it.
-func (s *scene) digest() string {
-	snapshot := s.load.client.Snapshot()
-	if snapshot == nil {
-		return "-"
-	}
-	return snapshot.Digest.Short()
 }
 
 // check compares what callers were told with what the servers have noted.
@@ -120,7 +87,7 @@ func (s *scene) check() error {
 	s.out.linef("")
 	s.out.linef("Each of the %d calls that were not idempotent has an id, which servers note before they run it: %d ran more than once.",
 		len(s.tally.outcomes), s.result.Duplicates)
-	if missed := s.load.missed.Load(); missed > 0 {
+	if missed := s.caller.pulse().Missed; missed > 0 {
 		s.out.linef("This machine was too slow for the load: %d calls were given up before they were made.", missed)
 	}
 	return err
@@ -184,8 +151,5 @@ func (s *scene) tails() {
 		if text := tail(p.log); text != "" {
 			s.out.linef("--- end of the log of %s (pid %d)\n%s", p.name, p.pid(), text)
 		}
-	}
-	if text := tail(s.fleet.path(callerLog)); text != "" {
-		s.out.linef("--- end of the log of the caller\n%s", text)
 	}
 }

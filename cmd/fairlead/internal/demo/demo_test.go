@@ -209,6 +209,7 @@ func TestChildEndsWithItsInput(t *testing.T) {
 	children := [][]string{
 		{roleServer, "--name", "a", "--ledger", filepath.Join(folder, "a.ledger")},
 		{roleControlPlane, "--manifests", folder, "--state", folder, "--listen", "127.0.0.1:0"},
+		{roleCaller, "--rate", "1", "--cache", folder},
 	}
 	for _, args := range children {
 		cmd := exec.CommandContext(t.Context(), self, append([]string{"child"}, args...)...)

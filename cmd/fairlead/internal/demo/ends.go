@@ -31,10 +31,12 @@ func (s *scene) rollingRestart(ctx context.Context) error {
 
 // killServer kills a server that is running calls which are not idempotent.
 func (s *scene) killServer(ctx context.Context) error {
-	ids, ended := s.load.slowly(ctx, slowCalls)
+	ids, err := s.caller.slowly(slowCalls)
+	if err != nil {
+		return err
+	}
 	name, err := s.busiest(ctx, ids)
 	if err != nil {
-		ended()
 		return err
 	}
 	victim := s.fleet.servers[name]
@@ -46,7 +48,9 @@ func (s *scene) killServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ended()
+	if err := s.fleet.wait(ctx, "the slow calls to end", func() bool { return s.tally.allEnded(ids) }); err != nil {
+		return err
+	}
 	lost := 0
 	for _, id := range ids {
 		if ran[id] == 0 {
@@ -100,7 +104,7 @@ func (s *scene) restartPlane(ctx context.Context) error {
 	if err := old.kill(); err != nil {
 		return err
 	}
-	before, digest := s.tally.now(), s.digest()
+	before, digest := s.tally.now(), s.caller.digest()
 	if err := s.pause(ctx, s.cfg.Plan.Away); err != nil {
 		return err
 	}
@@ -113,7 +117,7 @@ func (s *scene) restartPlane(ctx context.Context) error {
 	if err := s.edit(ctx, shortTimeout); err != nil {
 		return err
 	}
-	if err := s.fleet.wait(ctx, "three ready servers in the registry", s.allReady); err != nil {
+	if err := s.fleet.wait(ctx, "three ready servers in the registry", s.caller.allReady); err != nil {
 		return err
 	}
 	s.result.ControlPlaneRestarts++

@@ -6,9 +6,11 @@ package demo
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -38,11 +40,12 @@ func newFleet(cfg *Config, folder string) *fleet {
 
 func (f *fleet) path(name string) string { return filepath.Join(f.folder, name) }
 
-// start starts a process under a name that may have been used before.
-func (f *fleet) start(name string, args ...string) (*process, error) {
+// start starts a process under a name that may have been used before. Its
+// standard output goes to stdout, if that is not nil, else to its log.
+func (f *fleet) start(name string, stdout io.Writer, args ...string) (*process, error) {
 	f.generation[name]++
 	log := f.path(fmt.Sprintf("%s-%d.log", strings.ReplaceAll(name, " ", "-"), f.generation[name]))
-	p, err := startProcess(name, append(slices.Clone(f.self), args...), f.environment(), log, f.surprise)
+	p, err := startProcess(name, append(slices.Clone(f.self), args...), f.environment(), log, stdout, f.surprise)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +81,7 @@ func (f *fleet) startPlane(ctx context.Context) error {
 	if listen == "" {
 		listen = "127.0.0.1:0"
 	}
-	p, err := f.start("control plane", roleControlPlane, "--manifests", f.path("manifests"), "--state", f.path("state"), "--listen", listen)
+	p, err := f.start("control plane", nil, roleControlPlane, "--manifests", f.path("manifests"), "--state", f.path("state"), "--listen", listen)
 	if err != nil {
 		return err
 	}
@@ -100,12 +103,18 @@ func (f *fleet) startPlane(ctx context.Context) error {
 // startServer starts the server of that name. It is of use once its pid is seen
 // in answers.
 func (f *fleet) startServer(name string) (*process, error) {
-	p, err := f.start("server "+name, roleServer, "--name", name, "--ledger", f.path(f.ledgerOf(name, f.generation["server "+name]+1)))
+	p, err := f.start("server "+name, nil, roleServer, "--name", name, "--ledger", f.path(f.ledgerOf(name, f.generation["server "+name]+1)))
 	if err != nil {
 		return nil, err
 	}
 	f.servers[name] = p
 	return p, nil
+}
+
+// startCaller starts the process that c speaks to.
+func (f *fleet) startCaller(c *caller, rate int) (err error) {
+	c.process, err = f.start("caller", c, roleCaller, "--rate", strconv.Itoa(rate), "--cache", f.path("cache"))
+	return err
 }
 
 func (f *fleet) ledgerOf(name string, generation int) string {

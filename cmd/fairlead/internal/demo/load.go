@@ -31,13 +31,13 @@ const (
 // become of those before. Its methods are safe for concurrent use.
 type load struct {
 	client *rpcruntime.Client
-	tally  *tally
+	// record takes each call of the load that has ended.
+	record func(*endedCall)
 	rate   int
 
 	calls  sync.WaitGroup // under way
-	slow   atomic.Int64   // slow calls made, for their ids
-	probes atomic.Int64
-	missed atomic.Int64 // calls given up because the machine was too late
+	missed atomic.Int64   // calls given up because the machine was too late
+	late   atomic.Int64   // nanoseconds that the latest call was late, since the last pulse
 }
 
 // run makes calls until ctx ends, and waits for those under way.
@@ -50,7 +50,10 @@ func (l *load) run(ctx context.Context) {
 		first, end := due(next, l.rate, time.Since(begin))
 		l.missed.Add(int64(first - next))
 		for n := range end - first {
-			l.calls.Go(func() { l.nth(ctx, first+n) })
+			l.calls.Go(func() {
+				l.note(time.Since(begin) - dueAt(first+n, l.rate))
+				l.nth(ctx, first+n)
+			})
 		}
 		next = end
 		select {
@@ -67,6 +70,21 @@ func due(next, rate int, elapsed time.Duration) (first, end int) {
 	made := func(d time.Duration) int { return int(d.Seconds() * float64(rate)) }
 	end = max(made(elapsed), next)
 	return min(max(next, made(elapsed-maxLag)), end), end
+}
+
+// dueAt is when the n-th call is to be made, after the beginning.
+func dueAt(n, rate int) time.Duration {
+	return time.Duration(float64(n+1) / float64(rate) * float64(time.Second))
+}
+
+// note notes how late a call was made.
+func (l *load) note(late time.Duration) {
+	for {
+		most := l.late.Load()
+		if int64(late) <= most || l.late.CompareAndSwap(most, int64(late)) {
+			return
+		}
+	}
 }
 
 // nth makes the n-th call. The calls finish when the load ends: it is the
@@ -94,7 +112,7 @@ func (l *load) call(ctx context.Context, method, id string, args arith.Args, wan
 	if c.err == nil && reply.C != want {
 		c.err = fmt.Errorf("the answer is %d, want %d", reply.C, want)
 	}
-	l.tally.record(&c)
+	l.record(&c)
 }
 
 // who reads which server answered, as its interceptor says it.
@@ -107,27 +125,18 @@ func who(md rpcruntime.Metadata) (server string, pid int, err error) {
 	return server, pid, nil
 }
 
-// slowly makes n slow calls, which are not idempotent, and returns their ids and
-// what waits for them to end. It is for the time while run runs.
-func (l *load) slowly(ctx context.Context, n int) (ids []string, wait func()) {
-	var all sync.WaitGroup
+// slowly makes slow calls, which are not idempotent. It is for the time while run
+// runs, and does not wait for them.
+func (l *load) slowly(ctx context.Context, ids []string) {
 	ms := int(slowSleep / time.Millisecond)
-	for range n {
-		id := "slow-" + strconv.FormatInt(l.slow.Add(1), 10)
-		ids = append(ids, id)
-		all.Add(1)
-		l.calls.Go(func() {
-			defer all.Done()
-			l.call(context.WithoutCancel(ctx), arith.Sleep, id, arith.Args{A: ms}, ms)
-		})
+	for _, id := range ids {
+		l.calls.Go(func() { l.call(context.WithoutCancel(ctx), arith.Sleep, id, arith.Args{A: ms}, ms) })
 	}
-	return ids, all.Wait
 }
 
 // probe calls a handler that sleeps, to see under which timeout calls are made.
 // Probes are not part of the load.
-func (l *load) probe(ctx context.Context) error {
-	id := "probe-" + strconv.FormatInt(l.probes.Add(1), 10)
+func (l *load) probe(ctx context.Context, id string) error {
 	ctx = rpcruntime.WithMetadata(ctx, rpcruntime.Metadata{metaID: id})
 	return rpcruntime.CallInto(ctx, l.client, arith.Sleep, &arith.Args{A: int(probeSleep / time.Millisecond)}, nil)
 }

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 // shortPlan is the whole scenario with less of everything.
 func shortPlan() Plan {
 	return Plan{
-		Rate: 1000, Steady: time.Second, Settle: 500 * time.Millisecond, LimitWindow: 2 * time.Second,
+		Rate: 1000, Steady: time.Second, Settle: 500 * time.Millisecond, LimitWindow: 4 * time.Second,
 		Away: time.Second, MinCalls: 5000, Patience: 30 * time.Second,
 	}
 }

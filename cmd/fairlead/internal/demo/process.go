@@ -26,7 +26,7 @@ type process struct {
 	name  string // as people read it: "server a"
 	log   string // path
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
 	// wanted is set once its end is no surprise.
 	wanted atomic.Bool
 	// done is closed when it has ended, err then says how: nil is exit code 0.
@@ -34,9 +34,10 @@ type process struct {
 	err  error
 }
 
-// startProcess starts one. Its output goes to the file log. surprise is called
-// with it should it end unasked.
-func startProcess(name string, args, env []string, log string, surprise func(*process)) (*process, error) {
+// startProcess starts one. Its output goes to the file log, but for its standard
+// output if stdout is not nil: that has all of it once done is closed. surprise
+// is called with the process should it end unasked.
+func startProcess(name string, args, env []string, log string, stdout io.Writer, surprise func(*process)) (*process, error) {
 	file, err := os.Create(log)
 	if err != nil {
 		return nil, err
@@ -45,6 +46,9 @@ func startProcess(name string, args, env []string, log string, surprise func(*pr
 	// No context: a process outlives no demo, by its standard input.
 	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // our own program
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, file, file
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
 	endWithParent(cmd)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"os"
 	"time"
-
-	"github.com/fairlead/fairlead/rpcruntime/policy"
 )
 
 // step is one thing that happens to the running service, and what is to be seen
@@ -44,7 +42,7 @@ func (s *scene) introduce() {
 	s.out.linef("")
 }
 
-// start starts the control plane and the servers.
+// start starts the control plane, the servers and the caller.
 func (s *scene) start(ctx context.Context) error {
 	if err := errors.Join(s.files.writeService(), s.files.writeTimeout(longTimeout), os.Mkdir(s.fleet.path("state"), 0o700)); err != nil {
 		return err
@@ -60,35 +58,22 @@ func (s *scene) start(ctx context.Context) error {
 		}
 		s.out.linef("server %s       pid %-7d serves examples/arith and registers itself", name, p.pid())
 	}
-	s.out.linef("caller         pid %-7d this process: knows the address of the control plane and the name %s", os.Getpid(), service)
+	if err := s.fleet.startCaller(s.caller, s.cfg.Plan.Rate); err != nil {
+		return err
+	}
+	s.out.linef("caller         pid %-7d knows the address of the control plane and the name %s", s.caller.process.pid(), service)
 	s.out.linef("")
 	return nil
 }
 
 // firstAnswers waits until the caller has heard of all servers.
 func (s *scene) firstAnswers(ctx context.Context) error {
-	err := s.fleet.wait(ctx, "three ready servers in the registry", s.allReady)
+	err := s.fleet.wait(ctx, "three ready servers in the registry", s.caller.allReady)
 	if err == nil {
 		s.out.linef("a, b, c: the servers' shares of the answers; digest: which state of the service the caller goes by.")
 		s.out.linef("%s", header())
 	}
 	return err
-}
-
-// allReady reports whether the caller knows three servers that are ready. One
-// that was killed may stand beside them until its lease has run out.
-func (s *scene) allReady() bool {
-	snapshot := s.load.client.Snapshot()
-	if snapshot == nil {
-		return false
-	}
-	ready := 0
-	for i := range snapshot.Endpoints {
-		if snapshot.Endpoints[i].State == policy.Ready {
-			ready++
-		}
-	}
-	return ready == len(serverNames())
 }
 
 // play plays the steps, one after the other.

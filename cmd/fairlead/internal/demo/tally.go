@@ -199,6 +199,16 @@ func (t *tally) outcomeOf(id string) (outcome, bool) {
 	return o, ok
 }
 
+// allEnded reports whether these calls, which are not idempotent, have ended.
+func (t *tally) allEnded(ids []string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !slices.ContainsFunc(ids, func(id string) bool {
+		_, ok := t.outcomes[id]
+		return !ok
+	})
+}
+
 // quantile returns the time that the share q of all calls did not exceed; 0 of
 // none. It sorts took.
 func quantile(took []time.Duration, q float64) time.Duration {

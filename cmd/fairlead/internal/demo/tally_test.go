@@ -80,6 +80,9 @@ func TestTallyCountsEachCallOnce(t *testing.T) {
 	if n := tl.answersOf(7); n != 2 {
 		t.Errorf("pid 7 answered %d", n)
 	}
+	if !tl.allEnded([]string{"add-1", "add-2"}) || tl.allEnded([]string{"add-1", "add-3"}) {
+		t.Error("add-1 and add-2 have ended, add-3 has not")
+	}
 	if o, ok := tl.outcomeOf("add-2"); !ok || o != unknown {
 		t.Errorf("add-2: %d, %v", o, ok)
 	}
@@ -129,7 +132,11 @@ func TestDue(t *testing.T) {
 		{6000, maxLag + time.Second, 6000, 6000},
 	}
 	for _, test := range tests {
-		if first, end := due(test.next, 1000, test.elapsed); first != test.first || end != test.end {
+		first, end := due(test.next, 1000, test.elapsed)
+		if end > test.next && (dueAt(end-1, 1000) > test.elapsed || dueAt(end, 1000) <= test.elapsed) {
+			t.Errorf("at %s call %d is the latest that is due, and dueAt says %s", test.elapsed, end-1, dueAt(end-1, 1000))
+		}
+		if first != test.first || end != test.end {
 			t.Errorf("due(%d, %s) = %d, %d; want %d, %d", test.next, test.elapsed, first, end, test.first, test.end)
 		}
 	}
