@@ -47,8 +47,9 @@ func (s State) String() string {
 // Reading is what was read of a definition.
 type Reading struct {
 	State State
-	// UID is that of a definition that is Standing.
-	UID types.UID
+	// UID and Created are those of a definition that is Standing.
+	UID     types.UID
+	Created time.Time
 	// Err is why it is Unreadable.
 	Err error
 }
@@ -104,6 +105,6 @@ func (r Reader) Read(ctx context.Context, resource string) Reading {
 	case definition.DeletionTimestamp != nil:
 		return Reading{State: Terminating}
 	default:
-		return Reading{State: Standing, UID: definition.UID}
+		return Reading{State: Standing, UID: definition.UID, Created: definition.CreationTimestamp.Time}
 	}
 }

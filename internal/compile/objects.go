@@ -47,10 +47,18 @@ type Objects struct {
 	slicesWith index[string]
 
 	// changed is the highest revision that concerned a service, by kind. An
-	// entry stays when its service goes, since clients that still hold it must
-	// be able to compare.
+	// entry stays for a while when its service goes, since clients that still
+	// hold it must be able to compare.
 	changed map[Key]map[string]uint64
+	// Invariant: unused are the names in changed that no object refers to, the one
+	// that changed last at the end, and at most maxUnused.
+	unused *recent
 }
+
+// maxUnused bounds what is kept of names that nothing refers to any more. Names
+// come from whoever may write objects, and one that comes and goes with each
+// build must not stay for ever. Clients ask about those that went of late.
+const maxUnused = 10_000
 
 // NewObjects gives an empty set.
 func NewObjects(mode Mode) *Objects {
@@ -69,6 +77,7 @@ func NewObjects(mode Mode) *Objects {
 		instancesOf:   index[Key]{},
 		slicesWith:    index[string]{},
 		changed:       map[Key]map[string]uint64{},
+		unused:        newRecent(),
 	}
 }
 
@@ -224,8 +233,21 @@ func (o *Objects) mark(kind string, revision uint64, before, after []Key) []Key 
 			o.changed[service] = map[string]uint64{}
 		}
 		o.changed[service][kind] = max(o.changed[service][kind], revision)
+		if o.refersTo(service) {
+			o.unused.remove(service)
+			continue
+		}
+		o.unused.add(service)
+		if o.unused.len() > maxUnused {
+			delete(o.changed, o.unused.removeOldest())
+		}
 	}
 	return all
+}
+
+// refersTo says whether any object is, targets or registers with a service.
+func (o *Objects) refersTo(service Key) bool {
+	return o.rpcServices[service] != nil || len(o.callsTo[service])+len(o.limitsOn[service])+len(o.instancesOf[service]) > 0
 }
 
 // Services gives the names of all RPCServices, sorted.

@@ -5,6 +5,7 @@ package publish
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
@@ -47,16 +48,29 @@ func (s *Service) Clients() []ClientCount {
 	return counts
 }
 
+// Connections counts connections that subscribe to something, each once.
+func (s *Service) Connections() (n int) {
+	for _, subscriber := range s.all() {
+		subscriber.mu.Lock()
+		if len(subscriber.subs) > 0 {
+			n++
+		}
+		subscriber.mu.Unlock()
+	}
+	return n
+}
+
+// all gives the subscribers as they are now.
+func (s *Service) all() []*subscriber {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.subscribers))
+}
+
 // Acks counts subscribers by what they say that they hold, sorted.
 func (s *Service) Acks() []AckCount {
-	s.mu.Lock()
-	subscribers := make([]*subscriber, 0, len(s.subscribers))
-	for _, sub := range s.subscribers {
-		subscribers = append(subscribers, sub)
-	}
-	s.mu.Unlock()
 	byKey := make(map[AckCount]AckCount)
-	for _, subscriber := range subscribers {
+	for _, subscriber := range s.all() {
 		subscriber.count(byKey)
 	}
 	counts := make([]AckCount, 0, len(byKey))

@@ -26,7 +26,10 @@
 //  2. Frames are never changed once encoded; they are shared by reference.
 //  3. A subscriber keeps at most one state alive, the one it is in the middle of.
 //  4. Nothing is served before SetReady.
-//  5. A state never claims to be newer than what was published when it was read.
+//  5. A subscriber that a change makes an instance of a service is woken with its
+//     new self before callers are woken with the change. One that subscribes
+//     meanwhile may learn of it by the next refresh only.
+//  6. A state never claims to be newer than what was published when it was read.
 //
 // Errors that go to peers are *status.Error; Publish returns plain errors, which
 // are mistakes of the caller.

@@ -29,7 +29,7 @@ type front struct {
 }
 
 func (f *front) Announced(*transport.ServerConn, *wire.Announcement) {}
-func (f *front) Closed(*transport.ServerConn, error)                       {}
+func (f *front) Closed(*transport.ServerConn, error)                 {}
 
 func (f *front) Request(in *transport.Inbound) {
 	in.Keep()

@@ -21,7 +21,8 @@ import (
 
 // ServiceConfig sets up a Service.
 type ServiceConfig struct {
-	// Store is what is served. Required.
+	// Store is what is served. Required. An instance that a change adds is told
+	// that it is one before callers are told of the change.
 	Store *Store
 	// SelfOf says what is known of a subscriber, by what it says of itself and
 	// where it calls from. Required.
@@ -73,6 +74,7 @@ func NewService(cfg ServiceConfig) *Service {
 		cfg: cfg, subscribers: make(map[*transport.ServerConn]*subscriber),
 		stale: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
+	cfg.Store.attach(s)
 	s.running.Add(1)
 	go s.refreshLoop()
 	return s
@@ -88,6 +90,7 @@ func (s *Service) Close() {
 		close(s.closing)
 	}
 	s.mu.Unlock()
+	s.cfg.Store.detach(s)
 	s.running.Wait()
 }
 
@@ -268,7 +271,8 @@ func (s *Service) Register(conn *transport.ServerConn, req *registry.RegisterReq
 }
 
 // RefreshSelf says that what is known of subscribers may have changed. Those for
-// which it has are told before long.
+// which it has are told before long. Call it after publishing, so that an
+// instance that goes is told after its callers are.
 func (s *Service) RefreshSelf() {
 	select {
 	case s.stale <- struct{}{}:

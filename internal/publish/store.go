@@ -58,6 +58,8 @@ type Store struct {
 	// recheckAt is when to look at behind again.
 	recheckAt time.Time
 	closed    bool
+	// services serve this store.
+	services []*Service
 
 	// kick has room for one: waiting or behind has something new.
 	kick chan struct{}
@@ -116,6 +118,7 @@ func (s *Store) Publish(c Change) error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("publish %.200q: %w", c.Service, err)
 	}
+	s.enlist(&c)
 	now := time.Now()
 	s.mu.Lock()
 	e := s.entryLocked(c.Service)
@@ -138,6 +141,43 @@ func (s *Store) Publish(c Change) error {
 	s.mu.Unlock()
 	wake(subs)
 	return nil
+}
+
+// enlist tells the instances that a change adds what they are, before callers
+// learn of them: an instance refuses calls for a service that is not its own.
+func (s *Store) enlist(c *Change) {
+	if !s.Ready() {
+		return // there are no subscribers
+	}
+	s.mu.Lock()
+	var before *policy.Part
+	if e := s.entries[c.Service]; e != nil {
+		if st := e.state.Load(); st != nil && !st.removed {
+			before = &st.parts[policy.PartEndpoints].part
+		}
+	}
+	services := slices.Clone(s.services)
+	s.mu.Unlock()
+	fresh := added(before, c.Parts)
+	if len(fresh) == 0 {
+		return
+	}
+	for _, service := range services {
+		service.enlist(c.Service, fresh)
+	}
+}
+
+// attach has a service told of what is published.
+func (s *Store) attach(service *Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.services = append(s.services, service)
+}
+
+func (s *Store) detach(service *Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.services = slices.DeleteFunc(s.services, func(other *Service) bool { return other == service })
 }
 
 // takesAway says whether the parts take endpoints away from callers, compared

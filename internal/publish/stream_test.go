@@ -385,6 +385,27 @@ func TestCountsOfClientsAndAcks(t *testing.T) {
 	})
 }
 
+func TestCountOfConnections(t *testing.T) {
+	bubble(t, func(t *testing.T, b *world) {
+		s := b.ready()
+		b.watch(b.client(registry.Config{}), arith, policy.Caller)
+		leaver := b.client(registry.Config{})
+		for _, service := range []string{arith, "shop/b", "shop/c"} {
+			b.watch(leaver, service, policy.Server)
+		}
+		b.client(registry.Config{OnSelf: func(registry.Self) {}}).SetServing([]string{"10.0.0.1:80"}) // wants nothing but that
+		synctest.Wait()
+		if got := s.service.Connections(); got != 2 {
+			t.Errorf("%d, want 2", got)
+		}
+		leaver.Close()
+		synctest.Wait()
+		if got := s.service.Connections(); got != 1 {
+			t.Errorf("%d after one has left, want 1", got)
+		}
+	})
+}
+
 func TestSelfIsPushedWhenItChanges(t *testing.T) {
 	bubble(t, func(t *testing.T, b *world) {
 		s := b.ready()

@@ -53,7 +53,7 @@ var mayImport = map[string][]string{
 	"internal":          {"api/...", "config/...", "internal/...", "rpcruntime/..."},
 	"controllers":       {"api/...", "internal/...", "controllers/...", "rpcruntime/policy", "rpcruntime/status"},
 	// The one place where the operator is a program of its own runtime.
-	"controllers/registry/serve": {"internal/...", "rpcruntime", "rpcruntime/registry", "rpcruntime/policy"},
+	"controllers/registry/serve": {"internal/...", "rpcruntime", "rpcruntime/metrics", "rpcruntime/registry", "rpcruntime/policy"},
 	"fairleadtest":               {"api/...", "internal/...", "rpcruntime/..."},
 	"examples":                   {"examples/...", "rpcruntime", "rpcruntime/status", "rpcruntime/codec"},
 	"cmd":                        {"api/...", "config/...", "internal/...", "controllers/...", "cmd/...", "examples/...", "rpcruntime/..."},

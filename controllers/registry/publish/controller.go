@@ -38,7 +38,8 @@ type Config struct {
 	Definitions Definitions
 	// Metrics is where counters are registered.
 	Metrics prometheus.Registerer
-	// Moved is called when what is known of subscribers may have changed.
+	// Moved is called when what is known of subscribers may have changed, after
+	// what follows from that is published.
 	Moved func()
 	// Log gets what happens. The zero Logger discards.
 	Log logr.Logger
@@ -273,6 +274,7 @@ func (c *Controller) publish(into Store, out *effects) {
 	c.seen.Store(&watermark)
 	c.metrics.publishedAll(seen, len(c.world.objects.Services()))
 	if out.place {
+		// The store has told those that are new; the rest comes after callers know.
 		c.cfg.Moved()
 	}
 }

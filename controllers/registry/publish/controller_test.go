@@ -256,6 +256,28 @@ func TestDeletionWithTheDefinition(t *testing.T) {
 	}
 }
 
+// TestDeletionsThatComeLate has the definition go and come back before the
+// deletions of its objects are heard of.
+func TestDeletionsThatComeLate(t *testing.T) {
+	play(t, func(s *stage) {
+		s.lists(rpc("cart"), rpc("desk"))
+		s.take()
+		time.Sleep(time.Hour)
+		s.become(crd.Reading{State: crd.Standing, UID: "two", Created: time.Now()})
+		s.event(compile.KindRPCService, gather.Delete, rpc("cart"))
+		s.want() // it is another definition
+		s.event(compile.KindRPCService, gather.Delete, rpc("desk"))
+		s.want() // it is the same as before, but the object is older
+		// What was made under it goes when it is deleted, in the same second, too.
+		made := rpc("cart")
+		made.UID, made.CreationTimestamp = "again", metav1.Now()
+		s.event(compile.KindRPCService, gather.Set, made)
+		s.want("publish shop/cart")
+		s.event(compile.KindRPCService, gather.Delete, made)
+		s.want(fmt.Sprintf("remove shop/cart at %d", s.revision))
+	})
+}
+
 func TestDeletionThatCannotBeTold(t *testing.T) {
 	play(t, func(s *stage) {
 		s.lists(rpc("cart"))

@@ -18,9 +18,9 @@
 // Deletions of our own kinds are not applied when they are seen, but when the
 // kind's definition has been read live and stands (package crd). Until then the
 // object counts as there. If the definition is on its way out, has gone or is
-// another one, the deletion is never applied: the object is frozen, its service
-// goes on being served and follows its endpoints, until an object of that name
-// appears again.
+// another one, or has replaced another since the object was made, the deletion is
+// never applied: the object is frozen, its service goes on being served and
+// follows its endpoints, until an object of that name appears again.
 //
 // A service that exists but is not accepted any more keeps what was published of
 // it: gone is said of deletions only.

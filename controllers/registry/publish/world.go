@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -48,6 +49,10 @@ type world struct {
 	waiting, frozen map[string]int
 	// definitions are the UIDs of our kinds' definitions when last read.
 	definitions map[string]types.UID
+	// replacedAt is when the definition of a kind was made, if it took the place
+	// of another that was known. Objects that are older went with that one, however
+	// late their deletion is heard of.
+	replacedAt map[string]time.Time
 }
 
 // fact is what is known of an object beside its content.
@@ -55,6 +60,7 @@ type fact struct {
 	uid        types.UID
 	generation int64
 	revision   uint64
+	created    time.Time
 	// deletedAt is the revision of a deletion that is not applied; else 0.
 	deletedAt uint64
 	// frozen: the deletion will never be applied.
@@ -82,6 +88,7 @@ func newWorld() *world {
 	w := &world{
 		objects: compile.NewObjects(compile.Mode{}), facts: map[string]map[key]*fact{}, listed: map[string]bool{},
 		latest: map[string]uint64{}, waiting: map[string]int{}, frozen: map[string]int{}, definitions: map[string]types.UID{},
+		replacedAt: map[string]time.Time{},
 	}
 	for _, kind := range gather.Kinds() {
 		w.facts[kind] = map[key]*fact{}
@@ -131,7 +138,9 @@ func (w *world) set(kind string, o client.Object, out *effects) {
 	}
 	affected := w.store(o, revision)
 	w.recount(kind, old, -1)
-	w.facts[kind][k] = &fact{uid: o.GetUID(), generation: o.GetGeneration(), revision: revision}
+	w.facts[kind][k] = &fact{
+		uid: o.GetUID(), generation: o.GetGeneration(), revision: revision, created: o.GetCreationTimestamp().Time,
+	}
 	if !own(kind) {
 		out.concern(affected)
 		out.place = true
@@ -195,12 +204,18 @@ func (w *world) drop(kind string, k key, revision uint64, out *effects) {
 }
 
 // judge takes up what was read of a kind's definition, for the deletions up to a
-// revision, which was the latest when it was asked for.
+// revision, which was the latest when it was asked for. It gives the verdict on
+// them: Freeze if that is so for one.
 func (w *world) judge(kind string, now crd.Reading, upTo uint64, out *effects) crd.Verdict {
-	verdict := crd.Judge(w.definitions[kind], now)
+	before := w.definitions[kind]
+	verdict := crd.Judge(before, now)
 	if now.State == crd.Standing {
+		if before != "" && before != now.UID {
+			w.replacedAt[kind] = now.Created
+		}
 		w.definitions[kind] = now.UID
 	}
+	result := verdict
 	for k, f := range w.facts[kind] {
 		switch {
 		case f.deletedAt == 0 || f.frozen:
@@ -208,18 +223,18 @@ func (w *world) judge(kind string, now crd.Reading, upTo uint64, out *effects) c
 			// It came after the question. If the answer is that the definition has
 			// gone, it went with it all the same.
 			out.ask[kind] = struct{}{}
-		case verdict == crd.Believe:
+		case verdict == crd.Believe && !f.created.Before(w.replacedAt[kind]):
 			w.recount(kind, f, -1)
 			w.drop(kind, k, f.deletedAt, out)
 			out.changed[name{kind, k}] = false
 			out.place = true
-		case verdict == crd.Freeze:
+		case verdict != crd.Wait:
 			w.recount(kind, f, -1)
-			f.frozen = true
+			f.frozen, result = true, crd.Freeze
 			w.recount(kind, f, 1)
 		}
 	}
-	return verdict
+	return result
 }
 
 // all adds every object of ours, and with compile every service.

@@ -11,6 +11,9 @@
 // every connection is told to go, so that clients move on to another replica
 // before this one is away.
 //
+// What clients do there is counted: how many there are, what they subscribe to,
+// and, as in any program of the runtime, calls, refusals and connections.
+//
 // Concurrency: Serve is called once. Moved may be called from any
 // goroutine, before Serve, too.
 //

@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead/fairlead/internal/compile"
 	"github.com/fairlead/fairlead/internal/publish"
 	"github.com/fairlead/fairlead/rpcruntime"
-	"github.com/fairlead/fairlead/rpcruntime/policy"
+	"github.com/fairlead/fairlead/rpcruntime/metrics"
 	"github.com/fairlead/fairlead/rpcruntime/registry"
 )
 
@@ -41,6 +41,8 @@ type Config struct {
 // Endpoint serves the registry.
 type Endpoint struct {
 	cfg Config
+	// observer counts what the runtime that serves does.
+	observer *metrics.Metrics
 	// service is nil while nothing is served.
 	service atomic.Pointer[publish.Service]
 }
@@ -53,11 +55,11 @@ func New(cfg Config) (*Endpoint, error) {
 	if cfg.DrainTimeout <= 0 {
 		cfg.DrainTimeout = 10 * time.Second
 	}
-	e := &Endpoint{cfg: cfg}
-	if err := cfg.Metrics.Register(&clients{endpoint: e, desc: prometheus.NewDesc("fairlead_registry_subscriptions",
-		"Subscriptions that clients have with this replica, by role; a connection has one for each service that it calls or serves.",
-		[]string{"role"}, nil)}); err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
+	e := &Endpoint{cfg: cfg, observer: metrics.New()}
+	for _, c := range []prometheus.Collector{newClients(e), e.observer} {
+		if err := cfg.Metrics.Register(c); err != nil {
+			return nil, fmt.Errorf("registry: %w", err)
+		}
 	}
 	return e, nil
 }
@@ -72,10 +74,12 @@ func (e *Endpoint) Moved() {
 // Serve serves a store until ctx ends, and drains. selfOf gives what is known of
 // a subscriber.
 func (e *Endpoint) Serve(ctx context.Context, store *publish.Store, selfOf func(compile.Identity) compile.Self) error {
-	runtime, err := rpcruntime.New(rpcruntime.WithoutRegistry(), rpcruntime.WithCacheDir(""), rpcruntime.WithLogger(e.cfg.Log))
+	runtime, err := rpcruntime.New(rpcruntime.WithoutRegistry(), rpcruntime.WithCacheDir(""), rpcruntime.WithLogger(e.cfg.Log),
+		rpcruntime.WithObserver(e.observer))
 	if err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
+	e.observer.Attach(runtime)
 	server := runtime.NewServer(rpcruntime.DrainTimeout(e.cfg.DrainTimeout))
 	service := publish.NewService(publish.ServiceConfig{Store: store, SelfOf: asRegistry(selfOf), Log: e.cfg.Log})
 	service.Mount(server)
@@ -114,28 +118,5 @@ func asRegistry(selfOf func(compile.Identity) compile.Self) func(registry.Identi
 			self.Serves = append(self.Serves, registry.Serving{Service: s.Service, Port: strconv.Itoa(int(s.Port))})
 		}
 		return self
-	}
-}
-
-// clients counts subscriptions when it is asked. By role and not by service:
-// there may be tens of thousands of services.
-type clients struct {
-	endpoint *Endpoint
-	desc     *prometheus.Desc
-}
-
-// Describe names the metric.
-func (c *clients) Describe(out chan<- *prometheus.Desc) { out <- c.desc }
-
-// Collect counts.
-func (c *clients) Collect(out chan<- prometheus.Metric) {
-	counts := map[policy.Role]int{policy.Caller: 0, policy.Server: 0}
-	if s := c.endpoint.service.Load(); s != nil {
-		for _, n := range s.Clients() {
-			counts[n.Role] += n.Clients
-		}
-	}
-	for role, n := range counts {
-		out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n), string(role))
 	}
 }

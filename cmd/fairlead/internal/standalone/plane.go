@@ -280,6 +280,7 @@ func (p *plane) commit(now time.Time) error {
 		}
 		p.unsaved, p.failure = false, nil
 	}
+	// The store tells new instances what they are before it tells callers of them.
 	for _, service := range slices.SortedFunc(maps.Keys(p.affected), compareKeys) {
 		p.publish(service)
 	}
