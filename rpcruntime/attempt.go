@@ -126,7 +126,9 @@ func (o *outgoingCall) attempts(ctx context.Context) error {
 			return nil
 		}
 		if state == nil { // waiting would not make one
-			return o.noEndpoint(ctx, err)
+			err := o.noEndpoint(ctx, err)
+			o.client.endpointFailed()
+			return err
 		}
 		address := state.Endpoint().Addresses[0]
 		o.tried = append(o.tried, state)
@@ -173,7 +175,7 @@ func (o *outgoingCall) decide(ctx context.Context, err *status.Error) retry.Deci
 		Err: err, Made: o.made, Idempotent: o.policy.idempotent, CallerDone: ctx.Err() != nil, NotTaken: notTaken(err),
 		FreeUsed: o.freeUsed, Untried: o.policy.picker.Size() > len(o.tried), Remaining: time.Until(o.deadline),
 	}
-	d := retry.Decide(o.policy.rules, a, o.policy.budget, o.client.rt.now(), rand.Uint64()) //nolint:gosec // jitter
+	d := retry.Decide(o.policy.rules, a, o.policy.budget, o.client.rt.now(), rand.Uint64())
 	if d.Free {
 		o.made-- // a free resend is not counted
 	}
@@ -194,7 +196,7 @@ func notTaken(err *status.Error) bool {
 // attempt makes one attempt. state is nil if there was no endpoint to try.
 func (o *outgoingCall) attempt(ctx context.Context) (state *balancer.EndpointState, failed *status.Error) {
 	now := o.client.rt.now()
-	state, ok := o.policy.picker.Pick(balancer.PickInfo{Tried: o.tried, AllowTried: o.allowTried, Now: now, Rand: rand.Uint64()}) //nolint:gosec // choice
+	state, ok := o.policy.picker.Pick(balancer.PickInfo{Tried: o.tried, AllowTried: o.allowTried, Now: now, Rand: rand.Uint64()})
 	if !ok {
 		return nil, status.New(status.Unavailable, "no endpoint").WithFate(status.FateUnexecuted)
 	}

@@ -51,6 +51,8 @@ type clientState struct {
 	snapshot *policy.Snapshot
 	// invalid is why there is none, if that is known: the service is unknown or gone.
 	invalid *status.Error
+	// gone is set while snapshot is that of a service which is gone.
+	gone *goneState
 	// ambient is the trouble with the registry, for error messages; may be nil.
 	ambient error
 	methods map[string]*methodPolicy
@@ -178,7 +180,7 @@ func (c *Client) buildLocked(s *policy.Snapshot) *clientState {
 	ready := func(method string) *methodPolicy {
 		eff := s.Effective(method)
 		if pickers[eff.LoadBalancer] == nil {
-			pickers[eff.LoadBalancer] = balancer.Build(eff.LoadBalancer, candidates, rand.Uint64()) //nolint:gosec // where to start
+			pickers[eff.LoadBalancer] = balancer.Build(eff.LoadBalancer, candidates, rand.Uint64())
 		}
 		key := budgetKey{eff.Budget, eff.MinRetryRate}
 		if budgets[key] == nil {
@@ -226,7 +228,9 @@ func (c *Client) evidenceLost() {
 	}
 	for i := range st.snapshot.Endpoints {
 		if st.snapshot.Endpoints[i].State == policy.Suspect {
-			c.setLocked(c.buildLocked(st.snapshot))
+			next := c.buildLocked(st.snapshot)
+			next.gone = st.gone
+			c.setLocked(next)
 			return
 		}
 	}

@@ -108,12 +108,16 @@ func (s *serverHandler) Request(in *transport.Inbound) {
 	srv.workers.run(&task{srv: srv, in: in, conn: ic, handler: h, ticket: ticket})
 }
 
+// fewAnswers is how many answers may at least be on their way out, whatever the
+// bound on calls: goroutines that have answered still need a moment to end.
+const fewAnswers = 256
+
 // enter counts a call, if there is room for it. A call runs until its handler
 // has returned, and is in flight until its answer has been written, which a slow
-// peer can hold up: hence room for as many again.
+// peer can hold up: hence room for as many again, and for some where few run.
 func (s *Server) enter() bool {
 	running, inFlight := s.running.Add(1), s.inFlight.Add(1)
-	if running > s.opts.maxCalls || inFlight > 2*s.opts.maxCalls {
+	if running > s.opts.maxCalls || inFlight > s.opts.maxCalls+max(s.opts.maxCalls, fewAnswers) {
 		s.running.Add(-1)
 		s.inFlight.Add(-1)
 		return false
@@ -142,8 +146,32 @@ func (s *Server) unknownMethod(in *transport.Inbound, undeclared bool) *status.E
 }
 
 func (s *Server) refuse(in *transport.Inbound, e *status.Error, mark wire.Retry) {
-	s.rt.observer.Refused(RefusedEvent{Path: string(in.Path), Method: string(in.Method), Code: e.Code(), Reason: mark.Reason})
+	var peer Peer
+	if ic, ok := in.Conn.Attachment.(*inboundConn); ok {
+		peer = ic.peer
+	}
+	s.noteRefused(in, peer, e, mark.Reason)
 	in.Refuse(e, mark)
+}
+
+// noteRefused tells observer and log of a call that reaches no handler.
+func (s *Server) noteRefused(in *transport.Inbound, peer Peer, e *status.Error, reason string) {
+	s.rt.observer.Refused(RefusedEvent{Path: string(in.Path), Method: string(in.Method), Code: e.Code(), Reason: reason})
+	if log := s.rt.log.V(1); log.Enabled() {
+		log.Info("call refused", "path", loggable(string(in.Path)), "method", loggable(string(in.Method)), "caller", loggable(peer.Name), "peer", peer.Addr,
+			"code", e.Code().String(), "reason", reason, "error", loggable(e.Message()))
+	}
+}
+
+// maxLoggedText bounds what a peer can write into a line of the log. Bytes.
+const maxLoggedText = 256
+
+// loggable cuts what comes from a peer.
+func loggable(s string) string {
+	if len(s) <= maxLoggedText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxLoggedText], "") + " [cut]"
 }
 
 // serve runs the handler and answers.
@@ -162,7 +190,7 @@ func (t *task) serve() {
 	case e == nil:
 		t.respond(reply)
 	case mark.Reason == reasonDeadline:
-		t.srv.rt.observer.Refused(RefusedEvent{Path: string(t.in.Path), Method: string(t.in.Method), Code: e.Code(), Reason: reasonDeadline})
+		t.srv.noteRefused(t.in, t.conn.peer, e, reasonDeadline)
 		t.in.Fail(e, wire.Retry{Word: mark.Word}, nil, nil)
 	default:
 		t.fail(e, mark)

@@ -229,7 +229,7 @@ func TestIdentityLearntLate(t *testing.T) {
 	}
 	send(plain, 1)
 	srv.mu.Lock()
-	srv.addServiceLocked("shop/arith")
+	srv.addServiceLocked("shop/arith", false)
 	srv.mu.Unlock()
 	(*srv.services.Load())[0].Changed(&policy.Snapshot{Limits: []policy.Limit{{Name: "all", Rate: &policy.Rate{Count: 1, Interval: time.Hour}}}}, 0)
 

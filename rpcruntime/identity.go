@@ -29,6 +29,10 @@ type served struct {
 	limiter atomic.Pointer[limit.Limiter]
 	methods atomic.Pointer[policy.Methods]
 	srv     *Server
+	// learnt: the registry says so, and may say otherwise; else we were told.
+	learnt bool
+	// unwatch ends the watch of the service; nil without a registry.
+	unwatch func()
 }
 
 // refuses reports whether the service refuses a method as not declared.
@@ -83,7 +87,7 @@ func (v *served) Ambient(err error) {
 // limits of the services that the server is known to be an instance of.
 func (s *Server) identifyLocked(ln net.Listener) {
 	for _, name := range s.opts.services {
-		s.addServiceLocked(qualify(name, s.rt.opts.env.namespace))
+		s.addServiceLocked(qualify(name, s.rt.opts.env.namespace), false)
 	}
 	if s.rt.registry == nil {
 		return
@@ -102,9 +106,21 @@ func (s *Server) identifyLocked(ln net.Listener) {
 	if address == "" {
 		address = addresses[0]
 	}
-	for _, v := range *s.services.Load() {
-		s.advertiseLocked(v.name, address)
+	for _, name := range s.advertisedLocked() {
+		s.advertiseLocked(name, address)
 	}
+}
+
+// advertisedLocked names the services to join: those that we were told. In those
+// that were learnt we are already, perhaps by a lease that is to run out.
+func (s *Server) advertisedLocked() []string {
+	var names []string
+	for _, v := range *s.services.Load() {
+		if !v.learnt {
+			names = append(names, v.name)
+		}
+	}
+	return names
 }
 
 func (s *Server) advertiseLocked(service, address string) {
@@ -123,16 +139,16 @@ func (s *Server) advertiseLocked(service, address string) {
 }
 
 // addServiceLocked makes the server an instance of the service, once.
-func (s *Server) addServiceLocked(name string) {
+func (s *Server) addServiceLocked(name string, learnt bool) {
 	services := *s.services.Load()
 	if slices.ContainsFunc(services, func(v *served) bool { return v.name == name }) {
 		return
 	}
-	v := &served{name: name, srv: s}
+	v := &served{name: name, srv: s, learnt: learnt}
 	next := append(slices.Clip(services), v)
 	s.services.Store(&next)
 	if s.rt.registry != nil {
-		s.watches = append(s.watches, s.rt.registry.Watch(name, policy.Server, v))
+		v.unwatch = s.rt.registry.Watch(name, policy.Server, v)
 	}
 }
 
@@ -145,11 +161,33 @@ func (s *Server) learn(self registry.Self) {
 	}
 }
 
+// learnLocked makes the services that were learnt those that self names at our
+// port: their limits and their names come and go with what the registry says.
+// Calls that a dropped one's limits admitted go on, and give back what they hold.
 func (s *Server) learnLocked(self registry.Self) {
+	var names []string
 	for _, v := range self.Serves {
 		if v.Port == s.port {
-			s.addServiceLocked(v.Service)
+			names = append(names, v.Service)
 		}
+	}
+	services := *s.services.Load()
+	var kept []*served
+	for _, v := range services {
+		switch {
+		case !v.learnt || slices.Contains(names, v.name):
+			kept = append(kept, v)
+			continue
+		case v.unwatch != nil:
+			v.unwatch()
+		}
+		s.rt.log.V(1).Info("not an instance of the service any more, says the registry", "service", v.name)
+	}
+	if len(kept) < len(services) {
+		s.services.Store(&kept)
+	}
+	for _, name := range names {
+		s.addServiceLocked(name, true)
 	}
 }
 

@@ -186,12 +186,17 @@ func (l *link) run(d *dialing) {
 		if d.err == nil {
 			e.state.Connected()
 		} else {
-			e.state.DialFailed(l.rt.now(), rand.Uint64()) //nolint:gosec // jitter
+			e.state.DialFailed(l.rt.now(), rand.Uint64())
 		}
 	}
 	l.mu.Unlock()
 	if d.err == nil && d.conn.Shut() {
 		l.Ended(d.conn, d.conn.Err()) // it ended before it was stored
+	}
+	if d.err != nil {
+		for _, e := range l.endpoints() {
+			e.client.endpointFailed()
+		}
 	}
 	close(d.done)
 }
@@ -256,7 +261,7 @@ func (l *link) Ended(c *transport.ClientConn, _ error) {
 		if drained {
 			// It is about to close its listener, and what connects in that moment
 			// may be lost without anybody knowing whether it ran.
-			e.state.DialFailed(l.rt.now(), rand.Uint64()) //nolint:gosec // jitter
+			e.state.DialFailed(l.rt.now(), rand.Uint64())
 		}
 		e.client.evidenceLost()
 	}

@@ -130,9 +130,9 @@ func Service(names ...string) ServerOption {
 	return serverOption(func(o *serverOptions) { o.services = names })
 }
 
-// Advertise makes the server join its services at a registry that is not
-// Kubernetes's, under this address, host:port; with "" it is the listener's. It
-// leaves when it drains.
+// Advertise makes the server join the services that it was told, by Service or
+// FAIRLEAD_SERVICES, at a registry that is not Kubernetes's, under this address,
+// host:port; with "" it is the listener's. It leaves when it drains.
 func Advertise(address string) ServerOption {
 	return serverOption(func(o *serverOptions) { o.advertise = &address })
 }

@@ -36,7 +36,7 @@ type Runtime struct {
 	registry *registry.Client // nil without one
 
 	// closing ends when the runtime closes for good.
-	closing context.Context //nolint:containedctx // it bounds goroutines, not a call
+	closing context.Context // it bounds goroutines, not a call
 	cut     context.CancelFunc
 	// goroutines are dials and retirements; Close waits for them.
 	goroutines sync.WaitGroup

@@ -34,7 +34,7 @@ type Server struct {
 	running, inFlight atomic.Int64
 	workers           workers
 	// values is the context whose values handlers see.
-	values context.Context //nolint:containedctx // handlers inherit values, not cancellation
+	values context.Context // handlers inherit values, not cancellation
 
 	// accepting are the loops of Serve; lateDrains drain what they accepted in a drain.
 	accepting, lateDrains sync.WaitGroup
@@ -347,6 +347,11 @@ func (s *Server) leave() {
 	s.mu.Lock()
 	watches := s.watches
 	s.watches = nil
+	for _, v := range *s.services.Load() {
+		if v.unwatch != nil {
+			watches = append(watches, v.unwatch)
+		}
+	}
 	s.mu.Unlock()
 	for _, stop := range watches {
 		stop()

@@ -4,7 +4,6 @@
 package rpcruntime
 
 import (
-	"errors"
 	"runtime/debug"
 	"slices"
 
@@ -122,18 +121,18 @@ func (w *clientWatcher) Invalid(err error) {
 	if c.closed {
 		return
 	}
-	old := c.state.Load()
-	var gone *registry.GoneError
-	if old.snapshot != nil && !(errors.As(err, &gone) && gone.Forgotten) {
+	old, gone := c.state.Load(), asGone(err)
+	switch {
+	case old.snapshot != nil && (gone == nil || !gone.Forgotten):
 		c.rt.log.Info("the registry has no valid state of the service; keeping the last good one", "service", c.service, "reason", err.Error())
-		return
-	}
-	for _, state := range c.table.Replace(nil).Removed {
-		if e, ok := state.Attached().(*endpoint); ok {
-			c.rt.leave(e)
+		if gone != nil {
+			c.goneLocked(old, gone)
 		}
+	case gone != nil: // perhaps forgotten here before the registry's clock says so
+		c.forgetLocked((&goneState{err: *gone}).forgotten())
+	default:
+		c.forgetLocked(status.Convert(err).WithFate(status.FateUnexecuted))
 	}
-	c.setLocked(&clientState{invalid: status.Convert(err).WithFate(status.FateUnexecuted)})
 }
 
 // Ambient keeps the snapshot there is, and remembers the trouble for messages.

@@ -163,7 +163,7 @@ func (r *reader) together(s *policy.Snapshot) {
 func numbered(n int64, overlays []string) shape {
 	sh := shape{
 		endpoints: map[string]policy.EndpointState{fmt.Sprintf("number-%d", n): policy.Ready},
-		timeout:   time.Duration(n) + time.Millisecond, burst: int32(n % 1000), overlays: make(map[string]time.Duration), //nolint:gosec // small
+		timeout:   time.Duration(n) + time.Millisecond, burst: int32(n % 1000), overlays: make(map[string]time.Duration),
 	}
 	for _, namespace := range overlays {
 		sh.overlays[namespace] = sh.timeout
@@ -187,12 +187,12 @@ func program(t *testing.T, rnd *rand.Rand, steps int) {
 			if rnd.IntN(2) == 0 {
 				overlays = append(overlays, namespaces[rnd.IntN(2)])
 			}
-			number := 1 + rnd.Int64N(6)                                                                                                        // few, so that states come back
-			if err := store.Publish(Change{Service: service, Parts: numbered(number, overlays).parts(t), AsOf: asOf(uint64(n))}); err != nil { //nolint:gosec // positive
+			number := 1 + rnd.Int64N(6) // few, so that states come back
+			if err := store.Publish(Change{Service: service, Parts: numbered(number, overlays).parts(t), AsOf: asOf(uint64(n))}); err != nil {
 				t.Fatal(err)
 			}
 		case k < 9:
-			store.Remove(service, asOf(uint64(n))) //nolint:gosec // positive
+			store.Remove(service, asOf(uint64(n)))
 		case k < 12:
 			var keys []registry.ServiceRole
 			for _, s := range services {
@@ -252,7 +252,7 @@ func TestSlowSubscriberCostsNoMemory(t *testing.T) {
 		key := registry.ServiceRole{Service: arith, Role: policy.Caller}
 		var between []weak.Pointer[state]
 		for n := range int64(100) {
-			if err := store.Publish(Change{Service: arith, Parts: numbered(n, nil).parts(t), AsOf: asOf(uint64(n))}); err != nil { //nolint:gosec // positive
+			if err := store.Publish(Change{Service: arith, Parts: numbered(n, nil).parts(t), AsOf: asOf(uint64(n))}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
@@ -359,7 +359,7 @@ func TestAsOfNow(t *testing.T) {
 		store := NewStore(StoreConfig{Epoch: "e", Seen: func() policy.AsOf { return policy.AsOf{{Kind: "Thing", Seen: seen}} }})
 		defer store.Close()
 		publish := func(n int64) {
-			if err := store.Publish(Change{Service: arith, Parts: numbered(n, nil).parts(t), AsOf: asOf(uint64(n))}); err != nil { //nolint:gosec // positive
+			if err := store.Publish(Change{Service: arith, Parts: numbered(n, nil).parts(t), AsOf: asOf(uint64(n))}); err != nil {
 				t.Fatal(err)
 			}
 		}

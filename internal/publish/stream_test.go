@@ -267,7 +267,7 @@ func TestReplicaThatIsBehind(t *testing.T) {
 		var seen atomic.Int64
 		seen.Store(5)
 		second := b.stack("reg:2", StoreConfig{Seen: func() policy.AsOf {
-			return policy.NewAsOf(policy.KindRevision{Kind: "Thing", Seen: uint64(seen.Load())}) //nolint:gosec // small
+			return policy.NewAsOf(policy.KindRevision{Kind: "Thing", Seen: uint64(seen.Load())})
 		}}, nil)
 		second.publish(t, arith, 5, shape{endpoints: two(), timeout: 5 * time.Second})
 		second.store.SetReady()
@@ -299,7 +299,7 @@ func TestReplicaThatIsBehindDoesNotDeny(t *testing.T) {
 		first := b.ready()
 		var seen atomic.Int64
 		second := b.stack("reg:1", StoreConfig{Seen: func() policy.AsOf {
-			return policy.NewAsOf(policy.KindRevision{Kind: "Thing", Seen: uint64(seen.Load())}) //nolint:gosec // small
+			return policy.NewAsOf(policy.KindRevision{Kind: "Thing", Seen: uint64(seen.Load())})
 		}}, nil)
 		second.store.SetReady()
 		b.net.serve("reg:1", first.front)

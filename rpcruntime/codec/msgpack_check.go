@@ -97,7 +97,7 @@ func readToken(data []byte) (token, error) {
 	if len(data) < t.head {
 		return token{}, errTruncated
 	}
-	n := uint64(l.fixed) //nolint:gosec // from the table above
+	n := uint64(l.fixed)
 	for _, b := range data[1:t.head] {
 		n = n<<8 | uint64(b)
 	}
@@ -106,13 +106,13 @@ func readToken(data []byte) (token, error) {
 	}
 	switch l.counts {
 	case bytesOf:
-		t.body = int(n) //nolint:gosec // at most len(data)
+		t.body = int(n)
 	case items:
-		t.children = int(n) //nolint:gosec // at most len(data)
+		t.children = int(n)
 	case pairs:
-		t.children = 2 * int(n) //nolint:gosec // at most len(data)
+		t.children = 2 * int(n)
 	case extension:
-		t.head, t.body, t.ext = t.head+1, int(n), true //nolint:gosec // at most len(data)
+		t.head, t.body, t.ext = t.head+1, int(n), true
 		if n == 0 {
 			return token{}, errors.New("an extension is empty")
 		}

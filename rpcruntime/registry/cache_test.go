@@ -125,7 +125,7 @@ func TestCacheKeepsTheNewestAndIsNotWrittenAllTheTime(t *testing.T) {
 		writes := 0
 		var last []byte
 		for i := range uint64(50) { // five seconds of changes
-			f.push(state(service(t, time.Duration(i+1)*time.Second, "a"), at(i+1))...) //nolint:gosec // small
+			f.push(state(service(t, time.Duration(i+1)*time.Second, "a"), at(i+1))...)
 			data, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)

@@ -81,7 +81,7 @@ const (
 	// againInterval is the least time between subscriptions in full because of
 	// what did not fit together.
 	againInterval = time.Second
-	// forgetAfter is how long a service that is gone stays in use.
+	// forgetAfter is how long at most a service that is gone stays in use.
 	forgetAfter = 10 * time.Minute
 	// saveInterval is the least time between two writes of one cache file.
 	saveInterval = time.Second

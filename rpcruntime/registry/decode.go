@@ -258,7 +258,7 @@ func (m *RegisterReply) read(r *reader) {
 		if key != "l" {
 			return false
 		}
-		m.LeaseMillis = int64(r.number(math.MaxInt32)) //nolint:gosec // bounded
+		m.LeaseMillis = int64(r.number(math.MaxInt32))
 		return true
 	})
 }

@@ -64,7 +64,7 @@ func (m *PartFrame) read(r *reader) {
 		case "b":
 			m.Base = r.digest()
 		case "c":
-			m.Chunk = uint32(r.number(math.MaxUint32)) //nolint:gosec // bounded
+			m.Chunk = uint32(r.number(math.MaxUint32))
 		case "l":
 			m.Last = r.flag()
 		case "i":

@@ -74,7 +74,7 @@ func (e *GoneError) Error() string {
 	if e.Forgotten {
 		return text + " and has been forgotten"
 	}
-	return text + "; its last known endpoints and policies are used for up to " + forgetAfter.String()
+	return text + "; its last known endpoints and policies are used for up to " + forgetAfter.String() + ", or until they fail"
 }
 
 // BehindError is a replica of the registry that has not seen yet what is held.

@@ -70,7 +70,7 @@ func (f *fake) dial(_ context.Context, address string) (net.Conn, error) {
 }
 
 func (f *fake) Announced(*transport.ServerConn, *wire.Announcement) {}
-func (f *fake) Closed(*transport.ServerConn, error)                       {}
+func (f *fake) Closed(*transport.ServerConn, error)                 {}
 
 // Request answers at once: refusing is what the reader may do, so answers that
 // succeed come from a goroutine.

@@ -26,7 +26,7 @@ func digestOf(b byte) (d policy.Digest) {
 	return d
 }
 
-var someAsOf = policy.AsOf{{Kind: "A", Changed: 1, Seen: math.MaxUint64}, {Kind: "B", Seen: 7}} //nolint:gochecknoglobals // constant
+var someAsOf = policy.AsOf{{Kind: "A", Changed: 1, Seen: math.MaxUint64}, {Kind: "B", Seen: 7}} // constant
 
 // messages is one of each kind with every field set.
 func messages() []message {
@@ -264,7 +264,7 @@ func TestLengthBombsCostNothing(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	all := messages()
 	for i, m := range all {
-		f.Add(uint8(i), mustEncode(f, m)) //nolint:gosec // few
+		f.Add(uint8(i), mustEncode(f, m))
 	}
 	for _, b := range bombs() {
 		f.Add(uint8(5), b)

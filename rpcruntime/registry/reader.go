@@ -97,7 +97,7 @@ func (r *reader) mapLen() uint64  { return r.sized("a map", 0x80, 0x0f, 0xde, 2)
 // text reads text of at most limit bytes.
 func (r *reader) text(limit int) string {
 	n := r.textLen()
-	if n > uint64(limit) { //nolint:gosec // limits are constants
+	if n > uint64(limit) {
 		r.failf("text of %d bytes, more than %d", n, limit)
 	}
 	return string(r.take(n))
@@ -106,7 +106,7 @@ func (r *reader) text(limit int) string {
 // bytes reads bytes, as a copy: what is read from is not ours.
 func (r *reader) bytes(limit int) []byte {
 	n := r.sized("bytes", 0, 0, 0xc4, 1)
-	if n > uint64(limit) { //nolint:gosec // limits are constants
+	if n > uint64(limit) {
 		r.failf("%d bytes, more than %d", n, limit)
 	}
 	return slices.Clone(r.take(n))
@@ -154,7 +154,7 @@ func (r *reader) number(limit uint64) uint64 {
 // list calls elem for each of at most limit elements.
 func (r *reader) list(limit int, elem func()) {
 	n := r.listLen()
-	if n > uint64(limit) { //nolint:gosec // limits are constants
+	if n > uint64(limit) {
 		r.failf("list of %d elements, more than %d", n, limit)
 	}
 	for ; n > 0 && r.err == nil; n-- {

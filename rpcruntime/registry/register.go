@@ -132,7 +132,7 @@ func (c *Client) registered(reg *registration, leaving bool, reply *RegisterRepl
 	case err != nil:
 		reg.failures++
 		window := min(retryMax, retryBase<<min(reg.failures, 10))
-		reg.at = now.Add(window/2 + time.Duration(c.cfg.Rand()%uint64(window/2))) //nolint:gosec // positive
+		reg.at = now.Add(window/2 + time.Duration(c.cfg.Rand()%uint64(window/2)))
 	default:
 		reg.failures = 0
 		lease := time.Duration(reply.LeaseMillis) * time.Millisecond

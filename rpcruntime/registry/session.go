@@ -77,7 +77,7 @@ func (c *Client) dial() {
 	if len(c.order) == 0 {
 		c.order = slices.Clone(c.cfg.Addresses)
 		for i := len(c.order) - 1; i > 0; i-- {
-			j := int(c.cfg.Rand() % uint64(i+1)) //nolint:gosec // below i+1
+			j := int(c.cfg.Rand() % uint64(i+1))
 			c.order[i], c.order[j] = c.order[j], c.order[i]
 		}
 	}
@@ -203,7 +203,7 @@ func (c *Client) settled(s *session) {
 func (c *Client) later() {
 	window := min(retryMax, retryBase<<min(c.failures, 10))
 	c.failures++
-	c.dialAt = time.Now().Add(time.Duration(c.cfg.Rand() % uint64(window))) //nolint:gosec // windows are positive
+	c.dialAt = time.Now().Add(time.Duration(c.cfg.Rand() % uint64(window)))
 }
 
 // breakOff ends a connection because of what came on it.
