@@ -44,7 +44,7 @@ func startProcess(name string, args, env []string, log string, stdout io.Writer,
 	}
 	defer file.Close()
 	// No context: a process outlives no demo, by its standard input.
-	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // our own program
+	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // our own program
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, file, file
 	if stdout != nil {
 		cmd.Stdout = stdout
