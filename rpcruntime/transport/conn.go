@@ -118,6 +118,7 @@ func (c *Conn) readLoop() error {
 		case err != nil:
 			return err
 		case timeout:
+			c.w.trim()
 			if err := c.role.tick(time.Now()); err != nil {
 				return err
 			}

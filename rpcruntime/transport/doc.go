@@ -36,7 +36,8 @@
 //     or the callee's bye does not count it, or the callee's dispatcher said so.
 //  4. Control frames pass waiting data, but bye, which follows every answer.
 //  5. What a peer claims is believed only after announcement and hello.
-//  6. A connection without calls holds no buffers.
+//  6. A quiet connection holds no buffers: the one to read into goes back at
+//     once, those to write from after a heartbeat interval without a byte.
 //
 // Errors of Do are *status.Error with a Fate and, where one applies, a Reason.
 // A connection's own end is told by Err and to Events or Handler.

@@ -175,6 +175,36 @@ func TestEachFrameHasATimeOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestQuietConnectionHoldsNoBuffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		h := newCallee()
+		s := NewServer(far, Config{}, h)
+		peer := rawPeer{t, near}
+		peer.send(request(0, strings.Repeat("x", 3000)))
+		peer.frame()
+		held := func() int {
+			s.w.mu.Lock()
+			defer s.w.mu.Unlock()
+			return cap(s.w.data) + cap(s.w.spare) + cap(s.w.cur.data) + cap(s.w.ctl)
+		}
+		synctest.Wait()
+		if held() == 0 {
+			t.Error("nothing is kept for the next answer: the test tests nothing")
+		}
+		time.Sleep(16 * time.Second)
+		if n := held(); n != 0 {
+			t.Errorf("a quiet connection holds %d bytes to write from", n)
+		}
+		peer.send(request(1, "again"))
+		if f := peer.frame(); string(f.Payload) != "again" {
+			t.Errorf("got %+v", f)
+		}
+		_ = near.Close()
+		<-h.closed
+	})
+}
+
 func TestIdleServerConnectionIsDrainedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

@@ -351,6 +351,15 @@ func (w *writer) closeLocked(err error) {
 	w.makeSpaceLocked()
 }
 
+// trim gives the buffers of a quiet connection to the collector.
+func (w *writer) trim() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.busy {
+		w.ctl, w.data, w.spare, w.cur = nil, nil, nil, batch{} // nothing waits in them: who appends sets busy
+	}
+}
+
 // settle waits until nobody writes.
 func (w *writer) settle() {
 	w.mu.Lock()
