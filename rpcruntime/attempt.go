@@ -262,9 +262,10 @@ func outcomeOf(ctx context.Context, err *status.Error) balancer.Outcome {
 func (o *outgoingCall) learn(state *balancer.EndpointState, err *status.Error) {
 	switch err.Reason() {
 	case wire.ReasonWrongEndpoint:
-		state.Drop(o.client.rt.now())
-		o.client.rt.log.Info("wrong endpoint: another instance answers at its address; left alone for a while",
-			"service", o.client.service, "endpoint", state.ID(), "said", err.Message())
+		if state.Drop(o.client.rt.now()) { // once, not for each call that was under way
+			o.client.rt.log.Info("wrong endpoint: another instance answers at its address; left alone for a while",
+				"service", o.client.service, "endpoint", state.ID(), "said", loggable(err.Message()))
+		}
 	case wire.ReasonLimit:
 		if err.RetryAfter() > 0 {
 			state.Avoid(o.client.rt.now(), err.RetryAfter())

@@ -155,11 +155,12 @@ func (s *EndpointState) Drain() { s.marks.Or(markDraining) }
 // Drop takes the endpoint out at once: it says that it is not who it is taken
 // for. It comes back when the registry names another address or Pod for it, and
 // is tried again after a while, longer from time to time: it may have been asked
-// before it had learnt itself who it is.
-func (s *EndpointState) Drop(now time.Duration) {
+// before it had learnt itself who it is. It reports whether that is news: calls
+// that were under way when it was dropped say nothing more.
+func (s *EndpointState) Drop(now time.Duration) bool {
 	until := time.Duration(s.dropUntil.Load())
 	if s.marks.Load()&markDropped != 0 && now < until {
-		return // calls that were under way say nothing new
+		return false
 	}
 	drops := uint32(0)
 	if s.marks.Load()&markDropped != 0 && now-until < DropMax {
@@ -168,6 +169,7 @@ func (s *EndpointState) Drop(now time.Duration) {
 	s.drops.Store(drops + 1)
 	s.dropUntil.Store(int64(now + min(DropBase<<min(drops, 16), DropMax)))
 	s.marks.Or(markDropped)
+	return true
 }
 
 // Connected notes that the endpoint, which had no connection, has one. What

@@ -319,8 +319,12 @@ func TestDropEndsAndGrows(t *testing.T) {
 	s, _ := table.Lookup("e00000")
 	now := time.Minute
 	for _, want := range []time.Duration{DropBase, 2 * DropBase, 4 * DropBase, 8 * DropBase, 16 * DropBase, DropMax, DropMax} {
-		s.Drop(now)
-		s.Drop(now + want/2) // a call that was under way does not make it longer
+		if !s.Drop(now) {
+			t.Error("a drop after the last one has ended is no news")
+		}
+		if s.Drop(now + want/2) { // a call that was under way does not make it longer
+			t.Error("a drop within another is news")
+		}
 		if s.clean(now+want-1) || s.class(now+want-1, true) != classNever {
 			t.Errorf("picked again before %s have passed", want)
 		}

@@ -38,7 +38,8 @@ func (w RetryWord) String() string {
 const (
 	// ReasonWrongEndpoint: the connection was meant for another service or Pod.
 	ReasonWrongEndpoint = "wrong-endpoint"
-	// ReasonDraining: the callee is about to go.
+	// ReasonDraining: the callee is about to go. This version does not send it,
+	// for it says drain and bye; it is understood from others.
 	ReasonDraining = "draining"
 	// ReasonLimit: a limit of the callee refused the call.
 	ReasonLimit = "limit"
