@@ -131,6 +131,9 @@ func (c *callContext) expire() { c.end(context.DeadlineExceeded) }
 // ConnEnded ends the context with its connection.
 func (c *callContext) ConnEnded(error) { c.end(context.Canceled) }
 
+// Cancelled ends the context because the caller gave up.
+func (c *callContext) Cancelled() { c.end(context.Canceled) }
+
 // handling returns the call that ctx belongs to, if it is a handler's.
 func handling(ctx context.Context) (*callContext, bool) {
 	c, ok := ctx.Value(callContextKey{}).(*callContext)

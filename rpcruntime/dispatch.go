@@ -298,7 +298,7 @@ func (t *task) respond(reply any) {
 	}
 	if raw, ok := reply.([]byte); ok && t.handler.raw {
 		t.observe(status.OK)
-		t.in.Respond(t.ctx.reply.take(), raw)
+		t.in.Respond(t.ctx.reply.take(), raw, wire.CompressNone)
 		return
 	}
 	buf := encodeBuffer()
@@ -310,7 +310,7 @@ func (t *task) respond(reply any) {
 	}
 	buf.B = payload
 	t.observe(status.OK)
-	t.in.Respond(t.ctx.reply.take(), payload)
+	t.in.Respond(t.ctx.reply.take(), payload, wire.CompressNone)
 	freeEncoded(buf)
 }
 

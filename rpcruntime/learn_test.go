@@ -187,7 +187,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 				if tt.late {
 					h = late{(*serverHandler)(srv)}
 				}
-				conn := transport.NewServer(theirs, rt.transportConfig(), h)
+				conn := transport.NewServer(theirs, rt.transportConfig(), h, nil)
 				p := rawPeer{t, ours}
 				p.send(requestBytes(wire.RequestHeader(1, wire.SerializeRaw, false), "Raw", tt.method, "secret payload", "token", "secret"))
 				if f := p.frame(); f.Status() != wire.StatusError {

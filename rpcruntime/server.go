@@ -239,7 +239,7 @@ func (s *Server) serveConn(nc net.Conn) {
 	// The lock is held over NewServer, so that Closed, which removes the
 	// connection, finds it there.
 	s.mu.Lock()
-	c := transport.NewServer(nc, s.opts.transport, (*serverHandler)(s))
+	c := transport.NewServer(nc, s.opts.transport, (*serverHandler)(s), nil)
 	s.conns[c] = struct{}{}
 	draining, grace, by, wasCut := s.state == serverDraining, s.grace, s.drainedBy, s.wasCut
 	s.mu.Unlock()

@@ -12,16 +12,19 @@ import (
 // Set maps types to codecs. It is immutable; With makes another. A nil or zero
 // Set is empty.
 type Set struct {
-	codecs [MaxType + 1]Codec
+	codecs      [MaxType + 1]Codec
+	compressors [MaxCompressType + 1]Compressor
 }
 
-// New returns the set of the built-in codecs: raw, JSON, Protobuf, MsgPack.
+// New returns the set of the built-in codecs: raw, JSON, Protobuf, MsgPack, and
+// of the compressor gzip.
 func New() *Set {
 	s := new(Set)
 	s.codecs[TypeRaw] = Raw{}
 	s.codecs[TypeJSON] = JSON{}
 	s.codecs[TypeProtobuf] = Protobuf{}
 	s.codecs[TypeMsgPack] = MsgPack{}
+	s.compressors[CompressGzip] = Gzip{}
 	return s
 }
 

@@ -62,7 +62,7 @@ func (f *fake) dial(_ context.Context, address string) (net.Conn, error) {
 		return nil, errors.New("connection refused")
 	}
 	ours, theirs := net.Pipe()
-	c := &fakeConn{address: address, conn: transport.NewServer(theirs, transport.Config{}, f)}
+	c := &fakeConn{address: address, conn: transport.NewServer(theirs, transport.Config{}, f, nil)}
 	c.conn.SetSource(c)
 	c.conn.SetSubscribed(true)
 	f.conns = append(f.conns, c)
@@ -86,7 +86,7 @@ func (f *fake) Request(in *transport.Inbound) {
 		if err != nil {
 			panic(err)
 		}
-		in.Respond(nil, payload)
+		in.Respond(nil, payload, wire.CompressNone)
 	}()
 }
 

@@ -67,8 +67,11 @@ func NewClient(nc net.Conn, cfg Config, announce wire.Announcement, events Event
 type Request struct {
 	// Path and Method name the method.
 	Path, Method string
-	// Serialize says how Payload is encoded.
+	// Serialize says how Payload is encoded, Compress how it is compressed.
 	Serialize wire.Serialize
+	Compress  wire.Compress
+	// Token goes with the call as __AUTH; empty sends none.
+	Token string
 	// Meta is the user's metadata. It is not kept.
 	Meta map[string]string
 	// Payload is kept until written, also after Do returned, if it has 64 KiB
@@ -95,11 +98,14 @@ func (c *ClientConn) Do(ctx context.Context, deadline time.Time, req *Request) (
 		return Result{}, c.full()
 	}
 	f := outFrame{
-		header: wire.RequestHeader(s.seq, req.Serialize, req.Oneway), path: req.Path, method: req.Method,
+		header: wire.RequestHeader(s.seq, req.Serialize, req.Oneway).WithCompress(req.Compress), path: req.Path, method: req.Method,
 		user: req.Meta, payload: req.Payload, request: true, announce: &c.announce,
 	}
 	if req.Timeout > 0 {
 		f.addInt(wire.KeyServerTimeout, max(1, (req.Timeout+time.Millisecond-1).Milliseconds()))
+	}
+	if req.Token != "" {
+		f.add(wire.KeyAuth, []byte(req.Token))
 	}
 	if req.Attempt > 1 {
 		f.addInt(wire.KeyAttempt, int64(req.Attempt))

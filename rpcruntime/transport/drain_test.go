@@ -74,7 +74,7 @@ func TestDrainServesWithinItsGraceAndThenSaysBye(t *testing.T) {
 		if string(in.Payload) == "slow" {
 			<-release
 		}
-		in.Respond(nil, bytes.Clone(in.Payload))
+		in.Respond(nil, bytes.Clone(in.Payload), wire.CompressNone)
 	}
 	c, s, events := connect(t, h, Config{}, Config{})
 	if _, err := echo(t.Context(), c, "announce"); err != nil {
@@ -171,7 +171,7 @@ func TestDrainTowardsOldPeer(t *testing.T) {
 	release := make(chan struct{})
 	h.serve = func(in *Inbound) {
 		<-release
-		in.Respond(nil, bytes.Clone(in.Payload))
+		in.Respond(nil, bytes.Clone(in.Payload), wire.CompressNone)
 	}
 	peer, s := serveRaw(t, h, Config{})
 	peer.send(append(request(0, "a"), request(1, "b")...))
@@ -210,7 +210,7 @@ func TestDrainIsCutAtItsTimeout(t *testing.T) {
 	release := make(chan struct{})
 	h.serve = func(in *Inbound) {
 		<-release
-		in.Respond(nil, nil)
+		in.Respond(nil, nil, wire.CompressNone)
 	}
 	c, s, _ := connect(t, h, Config{}, Config{})
 	failed := make(chan error, 1)
@@ -240,7 +240,7 @@ func TestClientDrainWaitsForItsCalls(t *testing.T) {
 	h.serve = func(in *Inbound) {
 		close(started)
 		<-release
-		in.Respond(nil, nil)
+		in.Respond(nil, nil, wire.CompressNone)
 	}
 	c, _, _ := connect(t, h, Config{}, Config{})
 	done := make(chan error, 1)

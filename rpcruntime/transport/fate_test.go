@@ -47,7 +47,7 @@ func TestCutAtEveryByteOfTwoRequests(t *testing.T) {
 		events := newCaller()
 		h := newCallee()
 		h.serve = func(*Inbound) {} // read, never answered
-		s := NewServer(far, Config{}, h)
+		s := NewServer(far, Config{}, h, nil)
 		c := NewClient(&cutConn{Conn: near, left: cut}, Config{Wheel: newWheel(t)}, wire.Announcement{}, events)
 		fates := make([]status.Fate, 2)
 		for i := range fates {
@@ -145,7 +145,7 @@ func TestWriteCutByTheCallersDeadlineIsResumed(t *testing.T) {
 	near, far := net.Pipe()
 	events := newCaller()
 	h := newCallee()
-	s := NewServer(far, Config{}, h)
+	s := NewServer(far, Config{}, h, nil)
 	c := NewClient(&slowConn{Conn: near}, Config{Wheel: newWheel(t)}, wire.Announcement{}, events)
 	defer s.Close()
 	defer c.Close()

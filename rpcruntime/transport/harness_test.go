@@ -50,7 +50,7 @@ func (h *callee) Request(in *Inbound) {
 		go h.serve(in)
 		return
 	}
-	go in.Respond(nil, bytes.Clone(in.Payload))
+	go in.Respond(nil, bytes.Clone(in.Payload), wire.CompressNone)
 }
 
 func (h *callee) Closed(_ *ServerConn, reason error) { h.closed <- reason }
@@ -113,7 +113,7 @@ func connect(t testing.TB, h *callee, clientCfg, serverCfg Config) (*ClientConn,
 	near, far := tcpPair(t)
 	events := newCaller()
 	clientCfg.Wheel = newWheel(t)
-	s := NewServer(far, serverCfg, h)
+	s := NewServer(far, serverCfg, h, nil)
 	c := NewClient(near, clientCfg, wire.Announcement{Caller: "test/caller", To: "test/echo"}, events)
 	t.Cleanup(func() {
 		c.Close()
@@ -187,7 +187,7 @@ func request(seq uint64, payload string, meta ...string) []byte {
 // serveRaw gives the test the caller's end of a connection to a ServerConn.
 func serveRaw(t *testing.T, h *callee, cfg Config) (rawPeer, *ServerConn) {
 	near, far := tcpPair(t)
-	s := NewServer(far, cfg, h)
+	s := NewServer(far, cfg, h, nil)
 	t.Cleanup(func() {
 		near.Close()
 		s.Close()

@@ -42,6 +42,15 @@ type frameReader struct {
 	lastRead time.Time
 }
 
+// preload takes what was read before the connection came to be.
+func (r *frameReader) preload(read []byte) {
+	if len(read) > 0 {
+		r.buf = buffer.Get(len(read))
+		r.buf.B = append(r.buf.B, read...)
+		r.stats.BytesRead.Add(int64(len(read)))
+	}
+}
+
 // oversized is a frame that is too large to be read.
 type oversized struct {
 	header wire.Header

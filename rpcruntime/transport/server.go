@@ -64,12 +64,15 @@ type ServerConn struct {
 }
 
 // NewServer makes nc the callee's side of a connection and starts its reader.
-func NewServer(nc net.Conn, cfg Config, h Handler) *ServerConn {
+// read are bytes of nc that were read already, to learn what it speaks; mostly
+// none. They are copied.
+func NewServer(nc net.Conn, cfg Config, h Handler, read []byte) *ServerConn {
 	c := &ServerConn{
 		Conn: newConn(nc, cfg), handler: h,
 		first: make(chan struct{}), readEnded: make(chan struct{}), mayEnd: make(chan struct{}),
 	}
 	c.role = (*serverRole)(c)
+	c.r.preload(read)
 	go c.run()
 	return c
 }
@@ -89,20 +92,51 @@ type Inbound struct {
 	Received time.Time
 	Timeout  time.Duration
 
+	// answered takes the answer of a request without a connection; else nil.
+	answered   func(Answer)
 	buf        *buffer.Buffer
 	size       int64
 	next, prev *Inbound // guarded by Conn.mu
 	ender      Ender    // guarded by Conn.mu
 }
 
-// Ender is told that the connection of a running request was lost. It is called
-// without locks held and must not block.
-type Ender interface{ ConnEnded(reason error) }
+// Ender is told that nobody waits for a running request any more: its connection
+// was lost, or its caller gave up. It is called without locks held, perhaps more
+// than once, and must not block.
+type Ender interface {
+	// ConnEnded: the connection is over.
+	ConnEnded(reason error)
+	// Cancelled: the caller gave the call up, and will see no answer.
+	Cancelled()
+}
+
+// Answer is how a request that came by another way than a connection ended.
+type Answer struct {
+	// Err is nil for a success; Mark is as for Inbound.Fail.
+	Err  *status.Error
+	Mark wire.Retry
+	// Meta and Payload may be read while the answer is being taken, and no longer.
+	Meta     map[string]string
+	Payload  []byte
+	Compress wire.Compress
+}
+
+// NewInbound makes a request that came by another way than a connection, which
+// is Handler.Request's to end like any other; answered is called then, once, also
+// for oneway requests. Its Conn is nil.
+func NewInbound(h wire.Header, path, method string, payload []byte, answered func(Answer)) *Inbound {
+	return &Inbound{
+		Header: h, Path: []byte(path), Method: []byte(method), Payload: payload, Received: time.Now(), answered: answered,
+	}
+}
 
 var inboundPool = sync.Pool{New: func() any { return new(Inbound) }} // our own objects, never a user's
 
 // Keep copies what the request holds, so that it outlives the reader's call.
 func (in *Inbound) Keep() {
+	if in.Conn == nil {
+		return // it was made to last
+	}
 	n := len(in.Path) + len(in.Method) + len(in.Meta) + len(in.Payload)
 	in.buf = buffer.Get(n)
 	keep := func(b []byte) []byte {
@@ -116,6 +150,9 @@ func (in *Inbound) Keep() {
 // OnEnd asks for e to be told when the connection is lost before the request
 // ends. If that has happened already it returns the reason instead.
 func (in *Inbound) OnEnd(e Ender) error {
+	if in.Conn == nil {
+		return nil // whoever made it ends its context
+	}
 	in.Conn.mu.Lock()
 	defer in.Conn.mu.Unlock()
 	if in.Conn.gone != nil {
@@ -127,8 +164,14 @@ func (in *Inbound) OnEnd(e Ender) error {
 
 // Respond ends the request with a success. Payload follows the rule of
 // Request.Payload. It writes nothing for a oneway request.
-func (in *Inbound) Respond(meta map[string]string, payload []byte) {
-	f := outFrame{header: in.Header.Reply(wire.StatusNormal), pathBytes: in.Path, methodBytes: in.Method, user: meta, payload: payload}
+// compress says how payload is compressed already; an old caller understands
+// only what its own request used.
+func (in *Inbound) Respond(meta map[string]string, payload []byte, compress wire.Compress) {
+	if in.answered != nil {
+		in.answered(Answer{Meta: meta, Payload: payload, Compress: compress})
+		return
+	}
+	f := outFrame{header: in.Header.Reply(wire.StatusNormal).WithCompress(compress), pathBytes: in.Path, methodBytes: in.Method, user: meta, payload: payload}
 	in.end(&f, true)
 }
 
@@ -136,6 +179,10 @@ func (in *Inbound) Respond(meta map[string]string, payload []byte) {
 // execution: RetryExecuted, with nothing else, puts no mark on the wire. Only
 // the dispatcher may say unexecuted.
 func (in *Inbound) Fail(e *status.Error, mark wire.Retry, meta map[string]string, payload []byte) {
+	if in.answered != nil {
+		in.answered(Answer{Err: e, Mark: mark, Meta: meta, Payload: payload})
+		return
+	}
 	f := in.failure(e, mark)
 	f.user, f.payload = meta, payload
 	in.end(&f, true)
@@ -143,6 +190,10 @@ func (in *Inbound) Fail(e *status.Error, mark wire.Retry, meta map[string]string
 
 // Refuse is Fail for the reader: it does not write, it only appends.
 func (in *Inbound) Refuse(e *status.Error, mark wire.Retry) {
+	if in.answered != nil {
+		in.answered(Answer{Err: e, Mark: mark})
+		return
+	}
 	c := in.Conn // end gives in back
 	f := in.failure(e, mark)
 	in.end(&f, false)

@@ -27,7 +27,7 @@ func TestTenThousandCallsAtOnceOnOneConnection(t *testing.T) {
 	h.serve = func(in *Inbound) { // every call must be in flight before one is answered
 		arrived.Done()
 		<-release
-		in.Respond(nil, bytes.Clone(in.Payload))
+		in.Respond(nil, bytes.Clone(in.Payload), wire.CompressNone)
 	}
 	c, s, _ := connect(t, h, Config{}, Config{})
 	var all sync.WaitGroup
@@ -126,7 +126,7 @@ func TestServerKilledInMidCall(t *testing.T) {
 	if <-events.ended == nil {
 		t.Error("the connection ended without a reason")
 	}
-	in.Respond(nil, nil) // the handler ends too late; nothing must break
+	in.Respond(nil, nil, wire.CompressNone) // the handler ends too late; nothing must break
 	_, err := echo(t.Context(), c, "y")
 	wantFate(t, err, status.FateUnexecuted, ReasonUnsent)
 }
@@ -138,7 +138,7 @@ func TestConnectionsEndTellsRunningHandlers(t *testing.T) {
 	h.serve = func(in *Inbound) {
 		if err := in.OnEnd(enderFunc(func(err error) {
 			told <- err
-			go in.Respond(nil, nil)
+			go in.Respond(nil, nil, wire.CompressNone)
 		})); err != nil {
 			t.Error(err)
 		}
@@ -157,6 +157,7 @@ func TestConnectionsEndTellsRunningHandlers(t *testing.T) {
 type enderFunc func(error)
 
 func (f enderFunc) ConnEnded(err error) { f(err) }
+func (f enderFunc) Cancelled()          { f(context.Canceled) }
 
 func TestGarbageEndsOnlyItsConnection(t *testing.T) {
 	for name, garbage := range map[string]string{
@@ -191,7 +192,7 @@ func hexOf(s string) string { return fmt.Sprintf("%x", s) }
 func TestClientThatNeverReadsIsCutOff(t *testing.T) {
 	h := newCallee()
 	big := bytes.Repeat([]byte("x"), 256<<10)
-	h.serve = func(in *Inbound) { in.Respond(nil, big) }
+	h.serve = func(in *Inbound) { in.Respond(nil, big, wire.CompressNone) }
 	peer, s := serveRaw(t, h, Config{WriteTimeout: 50 * time.Millisecond, WriteBuffer: 64 << 10})
 	for i := range 200 {
 		if _, err := peer.Write(request(uint64(i), "")); err != nil {
@@ -296,7 +297,7 @@ func TestCalleeIsToldWhoIsMeantBeforeTheFirstRequest(t *testing.T) {
 	h := newCallee()
 	var to string
 	h.announce = func(a *wire.Announcement) { to = a.To }
-	h.serve = func(in *Inbound) { in.Respond(nil, []byte(to)) } // written before by the reader that serves it
+	h.serve = func(in *Inbound) { in.Respond(nil, []byte(to), wire.CompressNone) } // written before by the reader that serves it
 	c, _, _ := connect(t, h, Config{}, Config{})
 	if got, err := echo(t.Context(), c, "x"); err != nil || got != "test/echo" {
 		t.Errorf("the callee learnt %q, %v", got, err)
@@ -376,7 +377,7 @@ func TestCallsBeyondTheBoundsAreRefusedUnexecuted(t *testing.T) {
 	release := make(chan struct{})
 	h.serve = func(in *Inbound) {
 		<-release
-		in.Respond(nil, nil)
+		in.Respond(nil, nil, wire.CompressNone)
 	}
 	c, _, _ := connect(t, h, Config{}, Config{MaxCalls: 2})
 	results := make(chan error, 3)
@@ -404,7 +405,7 @@ func TestCallerBeyondItsTableFailsUnexecuted(t *testing.T) {
 	h.serve = func(in *Inbound) {
 		started <- struct{}{}
 		<-release
-		in.Respond(nil, nil)
+		in.Respond(nil, nil, wire.CompressNone)
 	}
 	c, _, _ := connect(t, h, Config{MaxCalls: 1}, Config{})
 	done := make(chan error, 1)
@@ -430,7 +431,7 @@ func TestCallerThatGivesUpReturnsAtOnce(t *testing.T) {
 	h.serve = func(in *Inbound) {
 		close(started)
 		<-release
-		in.Respond(nil, nil)
+		in.Respond(nil, nil, wire.CompressNone)
 	}
 	c, _, _ := connect(t, h, Config{}, Config{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -453,7 +454,7 @@ func TestPushReachesTheCaller(t *testing.T) {
 		if err := in.Conn.Push(context.Background(), "notify", "m", []byte("hi")); err != nil {
 			t.Error(err)
 		}
-		in.Respond(nil, nil)
+		in.Respond(nil, nil, wire.CompressNone)
 	}
 	c, _, events := connect(t, h, Config{}, Config{})
 	if _, err := echo(t.Context(), c, "x"); err != nil {

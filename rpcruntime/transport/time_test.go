@@ -128,7 +128,7 @@ func TestFrameThatIsNotCompletedEndsTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		h := newCallee()
-		NewServer(far, Config{}, h)
+		NewServer(far, Config{}, h, nil)
 		peer := rawPeer{t, near}
 		began := time.Now()
 		frame := request(1, "x")
@@ -155,7 +155,7 @@ func TestEachFrameHasATimeOfItsOwn(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := net.Pipe()
 				h := newCallee()
-				s := NewServer(far, Config{Limits: limits}, h)
+				s := NewServer(far, Config{Limits: limits}, h, nil)
 				peer := rawPeer{t, near}
 				go func() { _, _ = io.Copy(io.Discard, near) }()
 				peer.send(request(0, "x"))
@@ -179,7 +179,7 @@ func TestQuietConnectionHoldsNoBuffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		h := newCallee()
-		s := NewServer(far, Config{}, h)
+		s := NewServer(far, Config{}, h, nil)
 		peer := rawPeer{t, near}
 		peer.send(request(0, strings.Repeat("x", 3000)))
 		peer.frame()
@@ -209,7 +209,7 @@ func TestIdleServerConnectionIsDrainedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		h := newCallee()
-		NewServer(far, Config{}, h)
+		NewServer(far, Config{}, h, nil)
 		peer := rawPeer{t, near}
 		a := wire.AppendAnnouncement(nil, wire.Announcement{Seq: 1, Features: features})
 		peer.send(request(1, "x", wire.KeyAnnounce, string(a)))
@@ -229,7 +229,7 @@ func TestSubscriberThatWentSilentIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		h := newCallee()
-		s := NewServer(far, Config{}, h)
+		s := NewServer(far, Config{}, h, nil)
 		s.SetSubscribed(true)
 		peer := rawPeer{t, near}
 		a := wire.AppendAnnouncement(nil, wire.Announcement{Seq: 1, Features: features})

@@ -105,6 +105,12 @@ func (h Header) Reply(s Status) Header {
 	return h
 }
 
+// WithCompress returns the header of a frame whose payload is compressed so.
+func (h Header) WithCompress(c Compress) Header {
+	h.Flags = h.Flags&^maskCompress | byte(c)<<2&maskCompress
+	return h
+}
+
 // Frame is one parsed frame. Its slices point into the bytes that were parsed.
 type Frame struct {
 	Header

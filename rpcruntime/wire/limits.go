@@ -16,6 +16,8 @@ type Limits struct {
 	MetadataEntries int
 	// NameBytes bounds path and method, each. Default 1 KiB.
 	NameBytes int
+	// DecompressedBytes bounds a payload once decompressed. Default 16 MiB.
+	DecompressedBytes int
 }
 
 // discardFactor bounds what is read and thrown away for an oversized frame, in
@@ -33,6 +35,7 @@ func (l Limits) WithDefaults() Limits {
 	def(&l.MetadataBytes, 64<<10)
 	def(&l.MetadataEntries, 128)
 	def(&l.NameBytes, 1<<10)
+	def(&l.DecompressedBytes, 16<<20)
 	return l
 }
 

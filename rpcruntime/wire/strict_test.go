@@ -213,14 +213,14 @@ func TestBuilderMatchesFrameLen(t *testing.T) {
 }
 
 func TestDefaultLimits(t *testing.T) {
-	want := Limits{FrameBytes: 4 << 20, MetadataBytes: 64 << 10, MetadataEntries: 128, NameBytes: 1 << 10}
+	want := Limits{FrameBytes: 4 << 20, MetadataBytes: 64 << 10, MetadataEntries: 128, NameBytes: 1 << 10, DecompressedBytes: 16 << 20}
 	if got := (Limits{}).WithDefaults(); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := (Limits{-1, -1, -1, -1}).WithDefaults(); got != want {
+	if got := (Limits{-1, -1, -1, -1, -1}).WithDefaults(); got != want {
 		t.Errorf("negative: got %+v, want %+v", got, want)
 	}
-	set := Limits{1, 2, 3, 4}
+	set := Limits{1, 2, 3, 4, 5}
 	if got := set.WithDefaults(); got != set {
 		t.Errorf("got %+v, want %+v", got, set)
 	}
