@@ -45,7 +45,7 @@ func (f *front) Request(in *transport.Inbound) {
 		if err != nil {
 			panic(err)
 		}
-		in.Respond(nil, payload)
+		in.Respond(nil, payload, wire.CompressNone)
 	}()
 }
 
@@ -90,7 +90,7 @@ func (p *pipes) dial(_ context.Context, address string) (net.Conn, error) {
 		return nil, errors.New("connection refused")
 	}
 	ours, theirs := net.Pipe()
-	p.conns[address] = append(p.conns[address], transport.NewServer(theirs, transport.Config{}, f))
+	p.conns[address] = append(p.conns[address], transport.NewServer(theirs, transport.Config{}, f, nil))
 	if p.count != nil {
 		return &countedConn{ours, p.count}, nil
 	}

@@ -46,11 +46,11 @@ type session struct {
 func (s *session) Draining(*transport.ClientConn) { s.client.post(func() { s.client.drains(s) }) }
 
 // Push implements transport.Events. The payload is the reader's, so it is copied.
-func (s *session) Push(_ *transport.ClientConn, path, method string, payload []byte) {
-	if path != PushPath {
+func (s *session) Push(_ *transport.ClientConn, f wire.Frame) {
+	if string(f.Path) != PushPath {
 		return
 	}
-	payload = slices.Clone(payload)
+	method, payload := string(f.Method), slices.Clone(f.Payload)
 	if !s.client.postBytes(len(payload), func() { s.client.push(s, method, payload) }) {
 		s.client.post(func() {
 			s.client.breakOff(s, fmt.Errorf("registry %s sent more than %d bytes before they could be used", s.address, maxStaged))

@@ -22,7 +22,8 @@ type Events interface {
 	// Draining: the callee asked to be left alone for new calls. Called once.
 	Draining(c *ClientConn)
 	// Push is a message that the callee sent without being asked.
-	Push(c *ClientConn, path, method string, payload []byte)
+	// The frame's bytes are the reader's: valid until the method returns.
+	Push(c *ClientConn, f wire.Frame)
 	// Ended: the connection is over and all its calls have ended.
 	Ended(c *ClientConn, reason error)
 }
@@ -35,11 +36,17 @@ type ClientConn struct {
 	events   Events
 	announce wire.Announcement
 	draining atomic.Bool
+	// load is the latest that the callee told; nil until it did.
+	load atomic.Pointer[wire.Load]
 	// shut: no new calls are taken; as calls.closed, without its lock.
 	shut atomic.Bool
 
+	cancels cancels // guarded by w.mu
+
 	// The rest belongs to the reader.
 
+	// old: the peer answered without a hello.
+	old bool
 	// bye is the number of requests that the callee read, once it said so.
 	bye    uint64
 	hasBye bool
@@ -56,8 +63,9 @@ type ClientConn struct {
 // cfg.Wheel is required.
 func NewClient(nc net.Conn, cfg Config, announce wire.Announcement, events Events) *ClientConn {
 	c := &ClientConn{Conn: newConn(nc, cfg), events: events, announce: announce}
-	c.announce.Features = features
-	c.calls = newSlots(c.cfg.MaxCalls)
+	c.announce.Features = callerFeatures
+	c.calls = newSlots(c.cfg.MaxCalls, c.cfg.Counters, c.expired)
+	c.w.calls = c.calls
 	c.role = (*clientRole)(c)
 	go c.run()
 	return c
@@ -82,25 +90,28 @@ type Request struct {
 	Timeout time.Duration
 	// Attempt is put on the wire from 2 on.
 	Attempt int
-	// Oneway calls get no answer: Do returns when the frame is on its way.
+	// Oneway calls get no answer: Do returns nil once the frame's last byte was
+	// written.
 	Oneway bool
 }
 
 // Do sends a request and waits for its response, until ctx ends or the deadline
 // passes (zero: none). The result is to be released.
 //
+// A connection at its peer's window makes it wait for its turn first; if that
+// does not come before the end of ctx or the deadline it fails with
+// ResourceExhausted, unexecuted, ReasonWindow. With 2 times Config.MaxCalls calls
+// on the connection, or 1 time if the peer said no window, it fails at once.
+//
+// A request that is given up while it still waits in the buffer is taken out, and
+// then unexecuted; of one that left, the callee is told, unless it knows the
+// deadline that passed.
+//
 // A nil error means that a response came, which may itself be an error of the
 // callee: ReadError tells. Otherwise the error is a *status.Error with what is
 // known about the execution.
 func (c *ClientConn) Do(ctx context.Context, deadline time.Time, req *Request) (Result, error) {
-	s, others := c.calls.acquire()
-	if s == nil {
-		return Result{}, c.full()
-	}
-	f := outFrame{
-		header: wire.RequestHeader(s.seq, req.Serialize, req.Oneway).WithCompress(req.Compress), path: req.Path, method: req.Method,
-		user: req.Meta, payload: req.Payload, request: true, announce: &c.announce,
-	}
+	f := outFrame{path: req.Path, method: req.Method, user: req.Meta, payload: req.Payload, request: true, announce: &c.announce}
 	if req.Timeout > 0 {
 		f.addInt(wire.KeyServerTimeout, max(1, (req.Timeout+time.Millisecond-1).Milliseconds()))
 	}
@@ -110,17 +121,25 @@ func (c *ClientConn) Do(ctx context.Context, deadline time.Time, req *Request) (
 	if req.Attempt > 1 {
 		f.addInt(wire.KeyAttempt, int64(req.Attempt))
 	}
-	if size := f.size(); size > wire.MaxFrame-2*wire.PrefixLen-maxAnnouncement {
-		c.abandon(s)
+	size := f.size()
+	if size > wire.MaxFrame-2*wire.PrefixLen-maxAnnouncement {
 		return Result{}, status.Errorf(status.InvalidArgument, "request of %d bytes: a frame holds at most %d", size, int64(wire.MaxFrame)).WithFate(status.FateUnexecuted)
+	}
+	s, others, waits := c.calls.acquire(int64(size - wire.FrameLen(len(req.Path), len(req.Method), 0, 0)))
+	if s == nil {
+		return Result{}, c.full()
+	}
+	s.told = req.Timeout > 0
+	f.header = wire.RequestHeader(s.seq, req.Serialize, req.Oneway).WithCompress(req.Compress)
+	if waits {
+		if err := c.awaitTurn(ctx, deadline, s); err != nil {
+			c.abandon(s)
+			return Result{}, err
+		}
 	}
 	if err := c.w.send(ctx, deadline, &f, s, others); err != nil {
 		c.abandon(s)
 		return Result{}, c.unsent(err)
-	}
-	if req.Oneway { // nobody will answer
-		c.abandon(s)
-		return Result{}, nil
 	}
 	return c.await(ctx, deadline, s)
 }
@@ -137,9 +156,8 @@ func (c *ClientConn) await(ctx context.Context, deadline time.Time, s *slot) (Re
 	select {
 	case <-s.done:
 	case <-ctx.Done(): // nil, and so never, for a context that cannot end
-		if c.calls.take(s.seq) != nil {
-			s.finish(ctx.Err())
-		}
+		passed := timed && !time.Now().Before(deadline)
+		c.giveUp(s, ctx.Err(), !s.told || !passed)
 		<-s.done
 	}
 	result, err := s.result, s.err
@@ -165,7 +183,7 @@ func (c *ClientConn) full() error {
 	if c.calls.isClosed() {
 		return c.unsent(cmp.Or(c.Err(), errClosed))
 	}
-	return status.Errorf(status.ResourceExhausted, "%d calls are in flight on the connection to %s already", c.cfg.MaxCalls, c.RemoteAddr()).
+	return status.Errorf(status.ResourceExhausted, "%d calls are in flight on the connection to %s already", c.calls.inFlight(), c.RemoteAddr()).
 		WithFate(status.FateUnexecuted)
 }
 
@@ -185,10 +203,16 @@ const (
 	ReasonBye = "bye"
 	// ReasonLost: the connection was lost after the request left.
 	ReasonLost = "connection-lost"
+	// ReasonWindow: the peer's window had no room in time.
+	ReasonWindow = "window"
 )
 
 // errDeadline ends calls whose deadline passed.
 var errDeadline = status.New(status.DeadlineExceeded, "no answer before the deadline").WithCause(context.DeadlineExceeded)
+
+// errDeadlineUnsent is errDeadline for those whose request did not leave.
+var errDeadlineUnsent = status.New(status.DeadlineExceeded, "the deadline passed before the request left").
+	WithCause(context.DeadlineExceeded).WithFate(status.FateUnexecuted)
 
 // callError makes a *status.Error of what ended a call that was sent.
 func callError(err error) error {
@@ -230,17 +254,29 @@ func (c *clientRole) frame(f wire.Frame) error {
 	switch {
 	case f.Response() && f.Heartbeat():
 	case f.Response():
+		if !c.old && c.peer.Load() == nil {
+			c.oldPeer()
+		}
 		if s := c.calls.take(f.Seq); s != nil {
-			s.answer(f)
+			s.answer(f, &c.r)
 		} else {
 			c.cfg.Counters.UnknownResponses.Add(1)
 		}
 	case f.Oneway() && !f.Heartbeat() && string(f.Path) == wire.ControlPath:
 		c.control(f)
 	case f.Oneway() && !f.Heartbeat():
-		c.events.Push(c.conn(), string(f.Path), string(f.Method), f.Payload)
+		c.events.Push(c.conn(), f)
 	default:
 		c.cfg.Counters.UnknownPushes.Add(1)
+	}
+	return c.mayLeave()
+}
+
+// mayLeave ends the connection when the callee said bye and no call is left: a
+// callee that does not close it would else keep it open.
+func (c *clientRole) mayLeave() error {
+	if c.hasBye && c.calls.inFlight() == 0 {
+		return errBye
 	}
 	return nil
 }
@@ -263,6 +299,12 @@ func (c *clientRole) control(f wire.Frame) {
 		if read, ok := wire.ParseBye(f.Payload); ok {
 			c.handleBye(read)
 		}
+	case wire.MethodWindow:
+		if w, ok := wire.ParseWindow(f.Payload); ok {
+			c.calls.setWindow(w)
+		}
+	case wire.MethodLoad:
+		c.setLoad(f.Payload)
 	}
 }
 
@@ -274,6 +316,7 @@ func (c *clientRole) hello(f wire.Frame) {
 	c.w.mu.Unlock()
 	if ok && has && h.Seq == announced && c.peer.Load() == nil {
 		c.peer.Store(&wire.Announcement{Features: h.Features})
+		c.settleCancels(wire.Has(h.Features, wire.FeatureCancel))
 	}
 }
 
@@ -287,7 +330,7 @@ func (c *clientRole) handleBye(read uint64) {
 	c.calls.close()
 	c.bye, c.hasBye = read, true
 	c.w.mu.Lock() // slots learn their number under it
-	unread := c.calls.takeIf(func(s *slot) bool { return s.number > read })
+	unread := c.calls.takeIf(func(s *slot) bool { return s.end == 0 || s.number > read })
 	c.w.mu.Unlock()
 	for _, s := range unread {
 		s.finish(unexecutedError(ReasonBye, "the callee drained and never read the request"))
@@ -318,6 +361,9 @@ func (c *clientRole) idleTick() time.Duration {
 
 // tick sends heartbeats while they are needed, and ends what is idle or dead.
 func (c *clientRole) tick(now time.Time) error {
+	if err := c.mayLeave(); err != nil {
+		return err
+	}
 	silent, unused := now.Sub(c.r.lastRead), c.unused(now)
 	if c.calls.inFlight() == 0 && !c.subscribed.Load() {
 		c.beat = false

@@ -39,6 +39,12 @@ type Config struct {
 	Log logr.Logger
 	// Counters are added to. Nil means counters of its own.
 	Counters *Counters
+	// Shared bounds the callee's connections together. Nil: each has only its own
+	// bounds.
+	Shared *Shared
+	// Load tells callers how busy the callee is, at most every 100 ms. It is
+	// called by readers and must not block. Nil: they are told nothing.
+	Load func() wire.Load
 }
 
 func (c Config) withDefaults() Config {
@@ -62,17 +68,31 @@ func def[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-// Counters count what connections do. All are totals since the start but
-// Connections, which is a level. Safe for concurrent use.
+// Counters count what connections do: levels, which are 0 again once all is
+// over, and totals since the start. Safe for concurrent use.
 type Counters struct {
-	// Connections is the number of open connections.
+	// Connections is the number of open connections. A level.
 	Connections atomic.Int64
+	// ClientCalls is the number of calls in flight at the calling side, those
+	// included that wait for the window. A level.
+	ClientCalls atomic.Int64
+	// ServerCalls is the number of requests being served. A level.
+	ServerCalls atomic.Int64
+	// RequestBytes is what the requests being served hold: metadata, payload, and
+	// what was reserved for them. A level.
+	RequestBytes atomic.Int64
+	// WriteBuffered is the number of bytes that were appended, and that Write has
+	// not accepted yet. A level.
+	WriteBuffered atomic.Int64
+
 	// FramesRead and BytesRead count what came in.
 	FramesRead, BytesRead atomic.Int64
 	// Writes and BytesWritten count write calls and what they took.
 	Writes, BytesWritten atomic.Int64
 	// WriteWaits counts the times that a caller waited for room in the buffer.
 	WriteWaits atomic.Int64
+	// WindowWaits counts the calls that waited for room in the peer's window.
+	WindowWaits atomic.Int64
 	// Malformed counts connections ended by frames that cannot be right.
 	Malformed atomic.Int64
 	// OverLimit counts frames over a limit.
@@ -84,8 +104,12 @@ type Counters struct {
 	Heartbeats, SlowHeartbeats atomic.Int64
 	// WrongEndpoint counts requests refused because they were meant for another.
 	WrongEndpoint atomic.Int64
-	// Refused counts requests refused because of the connection's bounds.
+	// Refused counts requests refused because of the bounds.
 	Refused atomic.Int64
-	// UnknownPushes counts pushes that nobody takes.
-	UnknownPushes atomic.Int64
+	// Cancels counts the cancels sent; Withdrawn the requests that were taken back
+	// before they left; Cancelled the requests being served that a cancel ended.
+	Cancels, Withdrawn, Cancelled atomic.Int64
+	// UnknownPushes counts pushes that nobody takes; PushesDropped those for which
+	// their queue had no room.
+	UnknownPushes, PushesDropped atomic.Int64
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,11 +14,9 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/fairlead/fairlead/rpcruntime/internal/buffer"
 	"github.com/fairlead/fairlead/rpcruntime/wire"
 )
-
-// features are what this side can do, as announced.
-var features = []string{wire.FeatureDrain} // constant
 
 // Conn is one multiplexed connection, of either role. See doc.go for the states.
 //
@@ -84,7 +81,7 @@ func newConn(nc net.Conn, cfg Config) *Conn {
 		nc: nc, timeout: cfg.WriteTimeout, bound: cfg.WriteBuffer, resumable: !isTLS,
 		flushed: &c.flusher, fatal: c.end, stats: cfg.Counters,
 	}
-	c.r = frameReader{nc: nc, limits: cfg.Limits, stats: cfg.Counters, lastRead: time.Now()}
+	c.r = frameReader{nc: nc, limits: cfg.Limits, stats: cfg.Counters, shared: cfg.Shared, lastRead: time.Now()}
 	c.r.wait.init(nc)
 	cfg.Counters.Connections.Add(1)
 	return c
@@ -95,6 +92,7 @@ func (c *Conn) run() {
 	defer close(c.done)
 	err := c.readLoop()
 	if errors.Is(err, errStopReading) {
+		c.r.release()
 		c.role.stopped()
 		err = errClosed
 	}
@@ -103,6 +101,7 @@ func (c *Conn) run() {
 	c.flusher.Wait()
 	c.r.release()
 	c.role.over(c.reason)
+	c.w.abandon()
 	c.cfg.Counters.Connections.Add(-1)
 }
 
@@ -197,8 +196,17 @@ func (c *Conn) finishWriting() {
 	if c.nc.SetReadDeadline(time.Now().Add(linger)) != nil {
 		return
 	}
-	_, _ = io.Copy(io.Discard, c.nc) // until EOF or the deadline; either is the end
+	buf := buffer.Get(discardChunk)
+	defer buf.Free()
+	for {
+		if _, err := c.nc.Read(buf.B[:cap(buf.B)]); err != nil {
+			return // EOF, or the deadline: either is the end
+		}
+	}
 }
+
+// discardChunk is the buffer to discard input with.
+const discardChunk = 4 << 10
 
 // linger is how long input is discarded after half-close.
 const linger = time.Second
@@ -222,6 +230,10 @@ func (c *Conn) Err() error {
 		return nil
 	}
 }
+
+// Ended is closed when the connection begins to end, for whatever reason: before
+// its calls are ended and before Done.
+func (c *Conn) Ended() <-chan struct{} { return c.ended }
 
 // RemoteAddr returns the address of the peer.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }

@@ -122,7 +122,7 @@ func TestByeDecidesWhatWasExecuted(t *testing.T) {
 		frames[i] = peer.frame() // one after the other: in write order
 	}
 	hello := wire.Begin(nil, controlHeader(), wire.ControlPath, wire.MethodHello)
-	peer.send(hello.Payload(wire.AppendHello(nil, wire.Hello{Seq: frames[0].Seq, Features: features})))
+	peer.send(hello.Payload(wire.AppendHello(nil, wire.Hello{Seq: frames[0].Seq, Features: drainOnly})))
 	bye := wire.Begin(nil, controlHeader(), wire.ControlPath, wire.MethodBye)
 	peer.send(bye.Payload(wire.AppendBye(nil, 3)))
 	for i := 3; i < calls; i++ {

@@ -110,7 +110,7 @@ func TestCutAtEveryByteOfTwoRequests(t *testing.T) {
 // requestSize is the size of a connection's first request, with its announcement.
 func requestSize(t *testing.T) int {
 	c, peer, _ := callRaw(t, Config{})
-	c.announce = wire.Announcement{Features: features}
+	c.announce = wire.Announcement{Features: callerFeatures}
 	go func() { _, _ = echo(t.Context(), c, "x") }()
 	f := peer.frame()
 	return wire.FrameLen(len(f.Path), len(f.Method), len(f.Meta), len(f.Payload))

@@ -136,20 +136,25 @@ func (w *writer) appendLocked(f *outFrame, s *slot) {
 		announcement = wire.AppendAnnouncement(nil, a)
 		w.announced = a.Seq
 	}
-	before := len(w.data)
+	before := w.appended
+	at := len(w.data)
 	var byRef bool
 	w.data, byRef = f.build(w.data, announcement)
-	w.appended += uint64(len(w.data) - before)
+	w.appended += uint64(len(w.data) - at)
 	if byRef {
 		w.refs = append(w.refs, ref{at: len(w.data), b: f.payload})
 		w.refBytes += len(f.payload)
 		w.appended += uint64(len(f.payload))
 	}
+	w.stats.WriteBuffered.Add(int64(w.appended - before))
 	if f.request {
 		w.requests++
 	}
 	if s != nil {
-		s.end, s.number = w.appended, w.requests
+		s.start, s.end, s.number = before, w.appended, w.requests
+		if f.header.Oneway() {
+			w.oneways = append(w.oneways, oneway{s, s.seq})
+		}
 	}
 }
 
@@ -161,14 +166,28 @@ func (w *writer) control(h wire.Header, path, method string, payload []byte) {
 		w.mu.Unlock()
 		return
 	}
+	before := len(w.ctl)
 	b := wire.Begin(w.ctl, h, path, method)
 	w.ctl = b.Payload(payload)
+	w.stats.WriteBuffered.Add(int64(len(w.ctl) - before))
 	start := w.startLocked()
 	w.mu.Unlock()
 	if start {
 		w.goFlush()
 	}
 }
+
+// controlPiles reports whether control frames wait to be written because the peer
+// does not read: those that can be left out then are.
+func (w *writer) controlPiles() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.ctl) > maxControl
+}
+
+// maxControl is what control frames may wait that belong together, as hello,
+// window, load and drain do.
+const maxControl = 1 << 10
 
 // room blocks while more than twice the bound waits, so that a peer that sends
 // but does not read cannot make the reader's answers pile up.

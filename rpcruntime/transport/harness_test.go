@@ -73,8 +73,8 @@ func newCaller() *caller {
 }
 
 func (e *caller) Draining(*ClientConn) { e.draining <- struct{}{} }
-func (e *caller) Push(_ *ClientConn, path, method string, payload []byte) {
-	e.pushes <- path + "." + method + " " + string(payload)
+func (e *caller) Push(_ *ClientConn, f wire.Frame) {
+	e.pushes <- string(f.Path) + "." + string(f.Method) + " " + string(f.Payload)
 }
 func (e *caller) Ended(_ *ClientConn, reason error) { e.ended <- reason }
 
@@ -227,3 +227,6 @@ func wantFate(t *testing.T, err error, fate status.Fate, reason string) {
 		t.Fatalf("fate %s reason %q, want %s %q: %v", e.Fate(), e.Reason(), fate, reason, err)
 	}
 }
+
+// drainOnly are the features of a peer of an earlier version.
+var drainOnly = []string{wire.FeatureDrain}

@@ -16,4 +16,4 @@ type readable struct{ nc net.Conn }
 
 func (r *readable) init(nc net.Conn) { r.nc = nc }
 
-func (r *readable) read() (*buffer.Buffer, error) { return readPlain(r.nc) }
+func (r *readable) read(buf *buffer.Buffer) (*buffer.Buffer, error) { return readPlain(r.nc, buf) }

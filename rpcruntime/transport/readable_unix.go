@@ -6,6 +6,7 @@
 package transport
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -40,39 +41,42 @@ func (r *readable) init(nc net.Conn) {
 	}
 }
 
-// tryRead reads once without waiting; false means that nothing is there yet.
+// tryRead reads once without waiting, behind what is in buf; false means that
+// nothing is there yet, and leaves no more than is needed to hold what was.
 func (r *readable) tryRead(fd uintptr) bool {
-	buf := buffer.Get(readChunk)
+	if r.buf == nil || cap(r.buf.B) < readChunk {
+		r.buf = moved(r.buf, readChunk)
+	}
+	had := len(r.buf.B)
 	for {
-		n, err := syscall.Read(int(fd), buf.B[:cap(buf.B)])
+		n, err := syscall.Read(int(fd), r.buf.B[had:cap(r.buf.B)])
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case errors.Is(err, syscall.EAGAIN):
-			buf.Free()
+			if r.buf = kept(r.buf, had); r.buf != nil {
+				r.buf = moved(r.buf, had)
+			}
 			return false
 		case err != nil:
-			buf.Free()
+			n = 0
 			r.err = &net.OpError{Op: "read", Net: r.nc.LocalAddr().Network(), Source: r.nc.LocalAddr(), Addr: r.nc.RemoteAddr(), Err: err}
 		case n == 0:
-			buf.Free()
 			r.err = io.EOF
-		default:
-			buf.B = buf.B[:n]
-			r.buf = buf
 		}
+		r.buf = kept(r.buf, had+n)
 		return true
 	}
 }
 
-// read waits for bytes and returns them in a borrowed buffer; nil with an error.
-func (r *readable) read() (*buffer.Buffer, error) {
+// read waits for bytes and returns buf, which may be nil, with them appended; nil
+// if there are none. With an error there may be both.
+func (r *readable) read(buf *buffer.Buffer) (*buffer.Buffer, error) {
 	if r.raw == nil {
-		return readPlain(r.nc)
+		return readPlain(r.nc, buf)
 	}
-	r.buf, r.err = nil, nil
-	if err := r.raw.Read(r.try); err != nil {
-		return nil, err
-	}
-	return r.buf, r.err
+	r.buf, r.err = buf, nil
+	err := r.raw.Read(r.try)
+	buf, r.buf = r.buf, nil
+	return buf, cmp.Or(err, r.err)
 }

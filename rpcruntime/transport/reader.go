@@ -22,8 +22,14 @@ const readChunk = 64 << 10
 // errStopReading ends the reader at a frame boundary, in a drain.
 var errStopReading = errors.New("stopped reading")
 
+// smallPartial is how much of a frame may wait for the rest in a buffer of just
+// its size: it is copied into a chunk with each read, and back if the rest has
+// not come.
+const smallPartial = 8 << 10
+
 // frameReader splits what a connection sends into frames. It borrows its buffer
-// only while there is something in it, so idle connections hold none.
+// only while there is something in it, so idle connections hold none, and one
+// that began a frame holds little more than what came of it.
 //
 // Invariant: buf.B[parsed:] is what was read and not yet parsed.
 type frameReader struct {
@@ -31,8 +37,12 @@ type frameReader struct {
 	wait   readable // reads without a buffer of its own while idle
 	limits wire.Limits
 	stats  *Counters
+	shared *Shared        // bounds what is held while a frame is incomplete; or nil
+	held   int64          // what it was asked for
 	buf    *buffer.Buffer // nil while idle
 	parsed int
+	// last is the size of the frame that was parsed last. It ends at parsed.
+	last int
 	// discard counts the bytes of an oversized frame still to be thrown away.
 	discard uint64
 	// begun is when the incomplete frame was first waited for; zero between
@@ -79,7 +89,7 @@ func (r *frameReader) next() (f wire.Frame, over *oversized, ok bool, err error)
 		return wire.Frame{}, r.tooLarge(header, size, len(rest), err), false, nil
 	}
 	if uint64(len(rest)) < size {
-		return wire.Frame{}, nil, false, nil
+		return wire.Frame{}, r.makeRoom(header, size), false, nil
 	}
 	f, err = wire.Parse(rest[:size:size])
 	if err != nil {
@@ -108,15 +118,93 @@ func (r *frameReader) tooLarge(h wire.Header, size uint64, have int, err error) 
 // well begin in the very read that completed this one.
 func (r *frameReader) completed(n int) {
 	r.parsed += n
+	r.last = n
 	r.begun = time.Time{}
+}
+
+// makeRoom makes room for more of a frame of that size. It grows the buffer as
+// bytes arrive, to at most four times of what there is of the frame, never by
+// what a length claims alone. What the bound of the server does not allow is
+// thrown away instead.
+func (r *frameReader) makeRoom(h wire.Header, size uint64) *oversized {
+	r.compact()
+	have := len(r.buf.B)
+	if have <= smallPartial {
+		return nil
+	}
+	room := cap(r.buf.B)
+	if have == room {
+		room = int(min(size, growth*uint64(room)))
+	}
+	if !r.hold(int64(room)) {
+		over := &wire.LimitError{What: "sum of the requests of all connections", Limit: uint64(r.shared.Max()), Claim: uint64(r.shared.Bytes()) + size, Discardable: true}
+		return r.tooLarge(h, size, have, over)
+	}
+	if room > cap(r.buf.B) {
+		r.buf = moved(r.buf, room)
+	}
+	return nil
+}
+
+// growth is by how much a full buffer grows. It is copied then: 4 makes a third of
+// the copies and garbage that 2 would make.
+const growth = 4
+
+// moved returns a buffer with room for n bytes that has the content of b, which
+// it frees. Either may be empty, and b nil.
+func moved(b *buffer.Buffer, n int) *buffer.Buffer {
+	to := buffer.Get(n)
+	if b != nil {
+		to.B = append(to.B, b.B...)
+		b.Free()
+	}
+	return to
+}
+
+// hold accounts for a buffer of n bytes with an incomplete frame.
+func (r *frameReader) hold(n int64) bool {
+	if r.shared == nil || n <= r.held {
+		return true
+	}
+	if !r.shared.holdPartial(n-r.held, r.held) {
+		return false
+	}
+	r.held = n
+	return true
+}
+
+func (r *frameReader) unhold() {
+	if r.held > 0 {
+		r.shared.releasePartial(r.held)
+		r.held = 0
+	}
+}
+
+// takeOver hands over the buffer in which the last frame stands, if that fills
+// most of it and is worth not being copied; else nil. What was read behind the
+// frame moves elsewhere.
+func (r *frameReader) takeOver() *buffer.Buffer {
+	if r.last < byReference || r.buf == nil || r.last < cap(r.buf.B)/2 {
+		return nil
+	}
+	taken := r.buf
+	r.buf = nil
+	r.unhold()
+	if rest := taken.B[r.parsed:]; len(rest) > 0 {
+		r.buf = buffer.Get(max(len(rest), readChunk))
+		r.buf.B = append(r.buf.B, rest...)
+	}
+	r.parsed, r.last = 0, 0
+	return taken
 }
 
 // compact moves an incomplete frame to the front, or gives the buffer back.
 func (r *frameReader) compact() {
-	if r.buf == nil {
+	if r.buf == nil || (r.parsed == 0 && len(r.buf.B) > 0) {
 		return
 	}
 	rest := r.buf.B[r.parsed:]
+	r.unhold() // makeRoom holds again what is left
 	if r.parsed = 0; len(rest) == 0 {
 		r.buf.Free()
 		r.buf = nil
@@ -125,24 +213,32 @@ func (r *frameReader) compact() {
 	r.buf.B = r.buf.B[:copy(r.buf.B, rest)]
 }
 
-// fill reads once, into what room there is. It grows the buffer as bytes
-// arrive, never by what a length claims.
+// letGo gives a large buffer back as soon as nothing of it is needed: the reader
+// may have to wait for the peer to read before it comes to that.
+func (r *frameReader) letGo() {
+	if r.buf != nil && cap(r.buf.B) > readChunk {
+		r.compact()
+	}
+}
+
+// fill reads once, into what room there is. Between frames, and with little of
+// one, it waits without a chunk.
 func (r *frameReader) fill() error {
 	r.compact()
-	if r.buf == nil {
-		buf, err := r.wait.read()
-		if buf == nil {
-			return err
+	if r.buf == nil || len(r.buf.B) <= smallPartial {
+		buf, had := r.buf, 0
+		if buf != nil {
+			had = len(buf.B)
 		}
-		r.buf = buf
-		r.account(len(buf.B))
+		r.buf = nil // read lets go of it while it waits: a reference here would keep it alive
+		var err error
+		if r.buf, err = r.wait.read(buf); r.buf != nil {
+			r.account(len(r.buf.B) - had)
+		}
 		return err
 	}
-	if len(r.buf.B) == cap(r.buf.B) {
-		grown := buffer.Get(2 * cap(r.buf.B))
-		grown.B = append(grown.B, r.buf.B...)
-		r.buf.Free()
-		r.buf = grown
+	if len(r.buf.B) == cap(r.buf.B) { // less than a chunk, or makeRoom had made some
+		r.buf = moved(r.buf, max(readChunk, 2*cap(r.buf.B)))
 	}
 	n, err := r.nc.Read(r.buf.B[len(r.buf.B):cap(r.buf.B)])
 	r.buf.B = r.buf.B[:len(r.buf.B)+n]
@@ -206,6 +302,7 @@ func (r *frameReader) readMore(frameTimeout, tick time.Duration, stopping *atomi
 
 // release gives the buffer back for good.
 func (r *frameReader) release() {
+	r.unhold()
 	r.buf.Free()
 	r.buf = nil
 }
@@ -218,15 +315,28 @@ func (e *stalledError) Error() string {
 	return "the peer began a frame and did not complete it within " + e.after.String()
 }
 
-// readPlain reads through the connection itself, into a small buffer that it
-// holds while it waits.
-func readPlain(nc net.Conn) (*buffer.Buffer, error) {
-	buf := buffer.Get(4 << 10)
-	n, err := nc.Read(buf.B[:cap(buf.B)])
-	if n == 0 {
-		buf.Free()
-		return nil, err
+// readPlain reads through the connection itself, behind what is in buf, into a
+// small buffer that it holds while it waits.
+func readPlain(nc net.Conn, buf *buffer.Buffer) (*buffer.Buffer, error) {
+	switch {
+	case buf == nil:
+		buf = buffer.Get(plainChunk)
+	case len(buf.B) == cap(buf.B):
+		buf = moved(buf, max(plainChunk, 2*cap(buf.B)))
 	}
-	buf.B = buf.B[:n]
-	return buf, err
+	n, err := nc.Read(buf.B[len(buf.B):cap(buf.B)])
+	return kept(buf, len(buf.B)+n), err
+}
+
+// plainChunk is the buffer to read into where a connection's kind does not say
+// beforehand that there is something to read.
+const plainChunk = 4 << 10
+
+// kept returns buf with n bytes in it, or frees it if that is none.
+func kept(buf *buffer.Buffer, n int) *buffer.Buffer {
+	if buf.B = buf.B[:n]; n > 0 {
+		return buf
+	}
+	buf.Free()
+	return nil
 }

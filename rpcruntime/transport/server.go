@@ -4,6 +4,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"strconv"
@@ -38,11 +39,14 @@ type ServerConn struct {
 	handler Handler
 
 	mu sync.Mutex // guards what follows
-	// running are the requests not yet ended, linked by next and prev.
-	running *Inbound
-	// calls and bytes are the number and size of the requests running.
-	calls int
-	bytes int64
+	// running are the requests that can still be cancelled.
+	running running
+	// serving and servingBytes are the number and size of the requests whose
+	// answers were not begun; calls and bytes also count those whose answers were
+	// not yet appended to the writer.
+	// Invariant: serving <= calls, servingBytes <= bytes.
+	serving, calls      int
+	servingBytes, bytes int64
 	// gone is why the connection is over; nil until then.
 	gone error
 	// settled is closed when calls falls to 0; nil while nobody waits.
@@ -53,6 +57,11 @@ type ServerConn struct {
 	drained bool
 	// read counts the ordinary requests read. docs/wire-protocol.md §8
 	read uint64
+
+	// tellsLoad: the caller wants to be told the load; loadAt is when it last was.
+	// The reader's.
+	tellsLoad bool
+	loadAt    time.Time
 
 	// first is closed once the first ordinary request was read. Written by the
 	// reader only.
@@ -93,11 +102,20 @@ type Inbound struct {
 	Timeout  time.Duration
 
 	// answered takes the answer of a request without a connection; else nil.
-	answered   func(Answer)
-	buf        *buffer.Buffer
-	size       int64
-	next, prev *Inbound // guarded by Conn.mu
-	ender      Ender    // guarded by Conn.mu
+	answered func(Answer)
+	buf      *buffer.Buffer
+
+	// The rest is guarded by Conn.mu.
+
+	// size is what the request counts against the bounds of bytes.
+	size  int64
+	ender Ender
+	// cancelled: the caller gave the call up, and sees no answer.
+	cancelled bool
+	// linked: the request is in Conn.running, by next, prev and hash.
+	linked     bool
+	next, prev *Inbound
+	hash       uint64
 }
 
 // Ender is told that nobody waits for a running request any more: its connection
@@ -132,10 +150,15 @@ func NewInbound(h wire.Header, path, method string, payload []byte, answered fun
 
 var inboundPool = sync.Pool{New: func() any { return new(Inbound) }} // our own objects, never a user's
 
-// Keep copies what the request holds, so that it outlives the reader's call.
+// Keep makes what the request holds outlive the reader's call: by a copy, or if
+// it is large by taking over the reader's buffer. To be called once, by
+// Handler.Request itself.
 func (in *Inbound) Keep() {
 	if in.Conn == nil {
 		return // it was made to last
+	}
+	if in.buf = in.Conn.r.takeOver(); in.buf != nil {
+		return
 	}
 	n := len(in.Path) + len(in.Method) + len(in.Meta) + len(in.Payload)
 	in.buf = buffer.Get(n)
@@ -147,15 +170,19 @@ func (in *Inbound) Keep() {
 	in.Path, in.Method, in.Meta, in.Payload = keep(in.Path), keep(in.Method), keep(in.Meta), keep(in.Payload)
 }
 
-// OnEnd asks for e to be told when the connection is lost before the request
-// ends. If that has happened already it returns the reason instead.
+// OnEnd asks for e to be told when the connection is lost, or the caller gives
+// up, before the request ends. If that has happened already it returns the
+// reason instead: ErrCancelled, or why the connection ended.
 func (in *Inbound) OnEnd(e Ender) error {
 	if in.Conn == nil {
 		return nil // whoever made it ends its context
 	}
 	in.Conn.mu.Lock()
 	defer in.Conn.mu.Unlock()
-	if in.Conn.gone != nil {
+	switch {
+	case in.cancelled:
+		return ErrCancelled
+	case in.Conn.gone != nil:
 		return in.Conn.gone
 	}
 	in.ender = e
@@ -197,6 +224,7 @@ func (in *Inbound) Refuse(e *status.Error, mark wire.Retry) {
 	c := in.Conn // end gives in back
 	f := in.failure(e, mark)
 	in.end(&f, false)
+	c.r.letGo()
 	c.w.room()
 }
 
@@ -218,8 +246,8 @@ func (in *Inbound) failure(e *status.Error, mark wire.Retry) outFrame {
 
 func (in *Inbound) end(f *outFrame, write bool) {
 	c := in.Conn
-	others := c.forget(in) > 0
-	if !in.Header.Oneway() {
+	others, wanted := c.forget(in)
+	if wanted && !in.Header.Oneway() {
 		if write {
 			_ = c.w.send(context.Background(), time.Time{}, f, nil, others) // the connection's end is told to Ender
 		} else {
@@ -230,20 +258,16 @@ func (in *Inbound) end(f *outFrame, write bool) {
 }
 
 // forget unlinks a request whose answer is about to be appended, so that
-// nobody tells it of the connection's end any more.
-func (c *ServerConn) forget(in *Inbound) (others int) {
+// nobody tells it of its caller's or the connection's end any more. wanted is
+// false if its caller has given it up.
+func (c *ServerConn) forget(in *Inbound) (others, wanted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if in.prev != nil {
-		in.prev.next = in.next
-	} else if c.running == in {
-		c.running = in.next
-	}
-	if in.next != nil {
-		in.next.prev = in.prev
-	}
-	in.next, in.prev, in.ender = nil, nil, nil
-	return c.calls - 1
+	c.running.remove(in)
+	in.ender = nil
+	c.serving--
+	c.servingBytes -= in.size
+	return c.calls > 1, !in.cancelled
 }
 
 // account accounts for a request whose answer has been appended. Only now may a
@@ -252,6 +276,8 @@ func (c *ServerConn) account(in *Inbound) {
 	c.mu.Lock()
 	c.calls--
 	c.bytes -= in.size
+	c.release(in.size) // before anybody may see that the last request is over
+	c.cfg.Counters.ServerCalls.Add(-1)
 	if c.calls == 0 && c.settled != nil {
 		close(c.settled)
 		c.settled = nil
@@ -269,10 +295,11 @@ func (c *ServerConn) InFlight() int {
 	return c.calls
 }
 
-// Push sends a message that nobody asked for, as rpcx's SendMessage does. It
-// waits for room until ctx ends. Payload follows the rule of Request.Payload.
-func (c *ServerConn) Push(ctx context.Context, path, method string, payload []byte) error {
-	f := outFrame{header: wire.RequestHeader(0, wire.SerializeRaw, true), path: path, method: method, payload: payload}
+// Push sends a message that nobody asked for, as rpcx's SendMessage does; s says
+// how payload is encoded, which is SerializeRaw for rpcx. It waits for room until
+// ctx ends. Payload follows the rule of Request.Payload.
+func (c *ServerConn) Push(ctx context.Context, s wire.Serialize, path, method string, payload []byte) error {
+	f := outFrame{header: wire.RequestHeader(0, s, true), path: path, method: method, payload: payload}
 	return c.w.send(ctx, time.Time{}, &f, nil, false)
 }
 
@@ -288,17 +315,28 @@ func (c *serverRole) frame(f wire.Frame) error {
 	case f.Heartbeat():
 		c.heartbeat(f)
 	case string(f.Path) == wire.ControlPath && f.Oneway():
-		// Control frames of callers come with later features; unknown ones are accepted.
+		c.control(f)
 	default:
 		c.request(f)
 	}
 	return nil
 }
 
+// maxHeartbeat bounds the metadata and payload of a heartbeat, which are kept until
+// the peer reads them again. Those of real peers are of some ten bytes.
+const maxHeartbeat = 128 << 10
+
 // heartbeat answers with the very frame, metadata and payload included, even if
 // the oneway bit is set. docs/wire-protocol.md §6
 func (c *serverRole) heartbeat(f wire.Frame) {
+	if len(f.Meta)+len(f.Payload) > maxHeartbeat {
+		c.cfg.Counters.OverLimit.Add(1)
+		return
+	}
 	reply := outFrame{header: f.Header, path: string(f.Path), method: string(f.Method), payload: f.Payload}
+	if len(reply.payload) >= byReference {
+		reply.payload = bytes.Clone(reply.payload) // for it is the reader's
+	}
 	reply.header.Flags |= 0x80
 	reply.raw = f.Meta
 	_ = c.w.post(&reply) // fails only when the connection is over
@@ -311,47 +349,20 @@ func (c *serverRole) request(f wire.Frame) {
 		Conn: c.conn(), Header: f.Header, Path: f.Path, Method: f.Method, Meta: f.Meta, Payload: f.Payload,
 		Received: c.r.lastRead, size: int64(len(f.Meta) + len(f.Payload)),
 	}
-	first := c.track(in)
+	c.r.unhold() // from here on it counts as a request
+	first, refused := c.track(in)
 	if first {
 		c.firstRequest(f)
 	}
-	in.Timeout = serverTimeout(f.Meta)
-	if e, mark := c.bounds(); e != nil {
-		c.log.V(1).Info("request refused", "peer", c.RemoteAddr().String(), "reason", e.Message())
-		in.Refuse(e, mark)
+	c.sendLoad()
+	if refused != nil {
+		c.cfg.Counters.Refused.Add(1)
+		c.log.V(1).Info("request refused", "peer", c.RemoteAddr().String(), "reason", refused.Message())
+		in.Refuse(refused, wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit})
 		return
 	}
+	in.Timeout = serverTimeout(f.Meta)
 	c.handler.Request(in)
-}
-
-// track enters a request that was read.
-func (c *serverRole) track(in *Inbound) (first bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.read++
-	c.calls++
-	c.bytes += in.size
-	if in.next = c.running; in.next != nil {
-		in.next.prev = in
-	}
-	c.running = in
-	return c.read == 1
-}
-
-// bounds says why a request must be refused unexecuted, whatever it asks for.
-func (c *serverRole) bounds() (*status.Error, wire.Retry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	limit := wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit}
-	switch {
-	case c.calls > c.cfg.MaxCalls:
-		c.cfg.Counters.Refused.Add(1)
-		return status.Errorf(status.ResourceExhausted, "more than %d calls in flight on one connection", c.cfg.MaxCalls), limit
-	case c.bytes > c.cfg.MaxRequestBytes && c.calls > 1:
-		c.cfg.Counters.Refused.Add(1)
-		return status.Errorf(status.ResourceExhausted, "more than %d bytes of requests in flight on one connection", c.cfg.MaxRequestBytes), limit
-	}
-	return nil, limit
 }
 
 // firstRequest looks for the announcement, which counts only in the very frame
@@ -367,9 +378,11 @@ func (c *serverRole) firstRequest(f wire.Frame) {
 		return
 	}
 	c.peer.Store(&a)
+	c.tellsLoad = c.cfg.Load != nil && wire.Has(a.Features, wire.FeatureLoad)
 	c.handler.Announced(c.conn(), &a)
-	hello := wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: features})
+	hello := wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: c.features()})
 	c.w.control(controlHeader(), wire.ControlPath, wire.MethodHello, hello)
+	c.sendWindow()
 	c.mu.Lock()
 	grace := c.grace
 	c.mu.Unlock()
@@ -421,6 +434,7 @@ const silentBeats = 3
 func (c *serverRole) tick(now time.Time) error {
 	c.mu.Lock()
 	busy := c.calls > 0
+	c.running.trim()
 	c.mu.Unlock()
 	silent := now.Sub(c.r.lastRead)
 	switch {
@@ -450,11 +464,11 @@ func (c *serverRole) over(reason error) {
 	c.gone = reason
 	drained := c.drained
 	var enders []Ender
-	for in := c.running; in != nil; in = in.next {
+	c.running.each(func(in *Inbound) {
 		if in.ender != nil {
 			enders = append(enders, in.ender)
 		}
-	}
+	})
 	c.mu.Unlock()
 	for _, e := range enders {
 		e.ConnEnded(reason)

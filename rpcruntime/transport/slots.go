@@ -31,22 +31,33 @@ type slot struct {
 	done   chan struct{} // capacity 1; one send per use, by the taker
 	result Result
 	err    error
-	end    uint64 // data offset behind the request's last byte
-	number uint64 // the request's number, as the peer counts those it reads
+	told   bool // the callee knows the deadline
+
+	// Where the request stands in the writer's data, whose mu guards them: the
+	// offsets of its first byte and behind its last, 0 before it was appended, and
+	// its number, as the peer counts those it reads.
+	start, end, number uint64
+
+	windowed // guarded by table.mu
 }
 
 // slots is the table of calls in flight on one connection. A seq carries the
 // slot's index and a generation, so a late answer never reaches a stranger. A
 // simple mutex: a lock-free table gave nothing measurable.
 type slots struct {
-	mu         sync.Mutex
-	entries    []entry
-	free       []uint32 // indexes without a call
-	spare      []*slot  // slots without a call
-	max        int
+	mu      sync.Mutex
+	entries []entry
+	free    []uint32 // indexes without a call
+	spare   []*slot  // slots without a call
+	max     int
+	// used is the number of calls. Invariant: used = flying + those that queue.
 	used       int
 	generation uint64 // of the next call; starts random
 	closed     bool
+	stats      *Counters
+	// expired is called when the deadline of a call has passed.
+	expired func(*slot)
+	window
 	// empty is closed when used falls to 0; nil while nobody waits.
 	empty chan struct{}
 }
@@ -56,9 +67,14 @@ type entry struct {
 	slot *slot // nil when free
 }
 
-func newSlots(maxCalls int) *slots {
-	// Random, so that a seq forwarded by an old peer does not match ours.
-	return &slots{max: min(maxCalls, slotMask+1), generation: rand.Uint64() & generationMask >> 1}
+func newSlots(maxCalls int, stats *Counters, expired func(*slot)) *slots {
+	t := &slots{
+		max: min(maxCalls, slotMask+1), stats: stats, expired: expired,
+		// Random, so that a seq forwarded by an old peer does not match ours.
+		generation: rand.Uint64() & generationMask >> 1,
+	}
+	t.window.maxCalls = t.max
+	return t
 }
 
 // keepSlots is how many unused slots a connection keeps. They are not pooled
@@ -72,13 +88,13 @@ func (t *slots) newSlot() *slot {
 	return s
 }
 
-// acquire enters a new call; nil when the table is full or closed. others says
-// that it is not alone.
-func (t *slots) acquire() (s *slot, others bool) {
+// acquire enters a new call of so many bytes; nil when the table is full or
+// closed. others says that it is not alone, waits that it must wait for its turn.
+func (t *slots) acquire(size int64) (s *slot, others, waits bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed || t.used >= t.max {
-		return nil, false
+		return nil, false, false
 	}
 	if n := len(t.spare); n > 0 {
 		s, t.spare = t.spare[n-1], t.spare[:n-1]
@@ -94,10 +110,11 @@ func (t *slots) acquire() (s *slot, others bool) {
 	}
 	t.generation = (t.generation + 1) & generationMask
 	s.seq = t.generation<<slotBits | uint64(i)
-	s.end, s.number = 0, 0
+	s.start, s.end, s.number = 0, 0, 0
 	t.entries[i] = entry{seq: s.seq, slot: s}
 	t.used++
-	return s, t.used > 1
+	t.stats.ClientCalls.Add(1)
+	return s, t.used > 1, t.enterLocked(s, size)
 }
 
 // take removes the call of that seq, and returns nil if it is not in flight.
@@ -109,11 +126,36 @@ func (t *slots) take(seq uint64) *slot {
 		return nil
 	}
 	s := t.entries[i].slot
-	t.entries[i].slot = nil
-	t.free = append(t.free, uint32(i))
-	t.used--
+	t.removeLocked(uint32(i))
 	t.signalLocked()
 	return s
+}
+
+func (t *slots) removeLocked(i uint32) {
+	t.leaveLocked(t.entries[i].slot)
+	t.entries[i].slot = nil
+	t.free = append(t.free, i)
+	t.used--
+	t.stats.ClientCalls.Add(-1)
+}
+
+// holds reports whether the call of that seq is in s, and in flight.
+func (t *slots) holds(s *slot, seq uint64) bool {
+	i := seq & slotMask
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.entries[i].slot == s && t.entries[i].seq == seq
+}
+
+// each calls f for every call in the table.
+func (t *slots) each(f func(*slot)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.entries {
+		if e.slot != nil {
+			f(e.slot)
+		}
+	}
 }
 
 // takeIf removes all calls that match and returns them.
@@ -126,9 +168,7 @@ func (t *slots) takeIf(match func(*slot) bool) []*slot {
 		if s == nil || !match(s) {
 			continue
 		}
-		t.entries[i].slot = nil
-		t.free = append(t.free, uint32(i))
-		t.used--
+		t.removeLocked(uint32(i))
 		taken = append(taken, s)
 	}
 	t.signalLocked()
@@ -186,11 +226,7 @@ func (t *slots) inFlight() int {
 }
 
 // expire is the deadline's end of the call.
-func (s *slot) expire() {
-	if taken := s.table.take(s.seq); taken != nil {
-		taken.finish(errDeadline)
-	}
-}
+func (s *slot) expire() { s.table.expired(s) }
 
 // finish ends the call. Only the taker may call it, once.
 func (s *slot) finish(err error) {
@@ -198,9 +234,10 @@ func (s *slot) finish(err error) {
 	s.done <- struct{}{}
 }
 
-// answer ends the call with a response; it copies what it needs of f.
-func (s *slot) answer(f wire.Frame) {
-	s.result.set(f)
+// answer ends the call with a response, which r has just read; it copies what it
+// needs of f, or takes r's buffer over.
+func (s *slot) answer(f wire.Frame, r *frameReader) {
+	s.result.set(f, r)
 	s.finish(nil)
 }
 
@@ -223,7 +260,11 @@ type Result struct {
 	buf     *buffer.Buffer
 }
 
-func (r *Result) set(f wire.Frame) {
+func (r *Result) set(f wire.Frame, from *frameReader) {
+	if r.buf = from.takeOver(); r.buf != nil {
+		r.Header, r.Meta, r.Payload = f.Header, f.Meta, f.Payload
+		return
+	}
 	r.buf = buffer.Get(len(f.Meta) + len(f.Payload))
 	r.buf.B = append(append(r.buf.B, f.Meta...), f.Payload...)
 	r.Header = f.Header

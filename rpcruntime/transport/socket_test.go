@@ -231,7 +231,7 @@ func TestForwardedAnnouncementIsNotBelieved(t *testing.T) {
 	h := newCallee()
 	h.announce = func(*wire.Announcement) { t.Error("a forwarded announcement was believed") }
 	peer, s := serveRaw(t, h, Config{})
-	forwarded := string(wire.AppendAnnouncement(nil, wire.Announcement{Seq: 77, Features: features, Caller: "shop/other"}))
+	forwarded := string(wire.AppendAnnouncement(nil, wire.Announcement{Seq: 77, Features: drainOnly, Caller: "shop/other"}))
 	peer.send(request(1, "x", wire.KeyAnnounce, forwarded))
 	if f := peer.frame(); !f.Response() || f.Seq != 1 || string(f.Payload) != "x" {
 		t.Errorf("got %+v, want the echo", f)
@@ -261,7 +261,7 @@ func TestHelloIsBelievedOnlyForOurAnnouncement(t *testing.T) {
 	}
 	hello := func(seq uint64) []byte {
 		b := wire.Begin(nil, controlHeader(), wire.ControlPath, wire.MethodHello)
-		return b.Payload(wire.AppendHello(nil, wire.Hello{Seq: seq, Features: features}))
+		return b.Payload(wire.AppendHello(nil, wire.Hello{Seq: seq, Features: drainOnly}))
 	}
 	drain := wire.Begin(nil, controlHeader(), wire.ControlPath, wire.MethodDrain)
 	peer.send(hello(f.Seq + 1))
@@ -372,53 +372,54 @@ func TestLargeAndSmallFramesKeepTheirOrder(t *testing.T) {
 	all.Wait()
 }
 
+// A caller that knows of no window is refused what is too much, at once.
 func TestCallsBeyondTheBoundsAreRefusedUnexecuted(t *testing.T) {
-	h := newCallee()
-	release := make(chan struct{})
-	h.serve = func(in *Inbound) {
-		<-release
-		in.Respond(nil, nil, wire.CompressNone)
+	h, release := stuck()
+	h.serve = func(serve func(*Inbound)) func(*Inbound) {
+		return func(in *Inbound) {
+			if string(in.Payload) == "announce" {
+				in.Respond(nil, nil, wire.CompressNone)
+				return
+			}
+			serve(in)
+		}
+	}(h.serve)
+	peer, s := announced(t, h, Config{MaxCalls: 2}, drainOnly...)
+	for s.InFlight() > 0 { // a spin on state
+		if s.Err() != nil {
+			t.Fatal(s.Err())
+		}
 	}
-	c, _, _ := connect(t, h, Config{}, Config{MaxCalls: 2})
-	results := make(chan error, 3)
-	for range 3 {
-		go func() {
-			_, err := echo(t.Context(), c, "x")
-			results <- err
-		}()
+	for seq := range uint64(3) {
+		peer.send(request(seq+10, "x"))
 	}
-	if err := <-results; err == nil || !strings.Contains(err.Error(), "calls in flight") {
-		t.Errorf("the third call got %v", err)
+	f := peer.frame()
+	retry, _ := f.Meta.Get(wire.KeyRetry)
+	want := wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit}
+	if f.Seq != 12 || f.Status() != wire.StatusError || wire.ParseRetry(retry) != want {
+		t.Errorf("got %+v with %q, want a refusal of the third call", f, retry)
 	}
-	close(release)
+	release()
 	for range 2 {
-		if err := <-results; err != nil {
-			t.Error(err)
+		if f := peer.frame(); f.Status() != wire.StatusNormal {
+			t.Errorf("got %+v", f)
 		}
 	}
 }
 
 func TestCallerBeyondItsTableFailsUnexecuted(t *testing.T) {
-	h := newCallee()
-	release := make(chan struct{})
-	started := make(chan struct{}, 1)
-	h.serve = func(in *Inbound) {
-		started <- struct{}{}
-		<-release
-		in.Respond(nil, nil, wire.CompressNone)
-	}
-	c, _, _ := connect(t, h, Config{MaxCalls: 1}, Config{})
+	c, peer, _ := callRaw(t, Config{MaxCalls: 1}) // the peer says no window
 	done := make(chan error, 1)
 	go func() {
 		_, err := echo(t.Context(), c, "x")
 		done <- err
 	}()
-	<-started
+	f := peer.frame()
 	_, err := echo(t.Context(), c, "y")
 	if status.CodeOf(err) != status.ResourceExhausted || status.FateOf(err) != status.FateUnexecuted {
 		t.Errorf("got %v", err)
 	}
-	close(release)
+	peer.send(answerTo(f))
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -451,7 +452,7 @@ func TestCallerThatGivesUpReturnsAtOnce(t *testing.T) {
 func TestPushReachesTheCaller(t *testing.T) {
 	h := newCallee()
 	h.serve = func(in *Inbound) {
-		if err := in.Conn.Push(context.Background(), "notify", "m", []byte("hi")); err != nil {
+		if err := in.Conn.Push(context.Background(), wire.SerializeRaw, "notify", "m", []byte("hi")); err != nil {
 			t.Error(err)
 		}
 		in.Respond(nil, nil, wire.CompressNone)

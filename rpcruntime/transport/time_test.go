@@ -21,11 +21,17 @@ import (
 // pipe makes a client over net.Pipe, whose far end the test plays, in a bubble.
 func pipe(t *testing.T, f func(t *testing.T, c *ClientConn, peer rawPeer, events *caller)) {
 	t.Helper()
+	pipeWith(t, Config{}, f)
+}
+
+func pipeWith(t *testing.T, cfg Config, f func(t *testing.T, c *ClientConn, peer rawPeer, events *caller)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		events := newCaller()
 		w := wheel.New()
-		c := NewClient(near, Config{Wheel: w}, wire.Announcement{}, events)
+		cfg.Wheel = w
+		c := NewClient(near, cfg, wire.Announcement{}, events)
 		f(t, c, rawPeer{t, far}, events)
 		c.Close()
 		_ = far.Close()
@@ -43,7 +49,7 @@ func TestSilentPeerWithExtensionsIsGivenUp(t *testing.T) {
 		}()
 		f := peer.frame()
 		hello := wire.Begin(nil, controlHeader(), wire.ControlPath, wire.MethodHello)
-		peer.send(hello.Payload(wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: features})))
+		peer.send(hello.Payload(wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: drainOnly})))
 		if beat := peer.frame(); !beat.Heartbeat() {
 			t.Errorf("got %+v, want a heartbeat", beat)
 		}
@@ -211,7 +217,7 @@ func TestIdleServerConnectionIsDrainedAway(t *testing.T) {
 		h := newCallee()
 		NewServer(far, Config{}, h, nil)
 		peer := rawPeer{t, near}
-		a := wire.AppendAnnouncement(nil, wire.Announcement{Seq: 1, Features: features})
+		a := wire.AppendAnnouncement(nil, wire.Announcement{Seq: 1, Features: drainOnly})
 		peer.send(request(1, "x", wire.KeyAnnounce, string(a)))
 		for _, want := range []string{wire.MethodHello, "Echo", wire.MethodDrain, wire.MethodBye} {
 			if f := peer.frame(); string(f.Method) != want {
@@ -232,7 +238,7 @@ func TestSubscriberThatWentSilentIsGivenUp(t *testing.T) {
 		s := NewServer(far, Config{}, h, nil)
 		s.SetSubscribed(true)
 		peer := rawPeer{t, near}
-		a := wire.AppendAnnouncement(nil, wire.Announcement{Seq: 1, Features: features})
+		a := wire.AppendAnnouncement(nil, wire.Announcement{Seq: 1, Features: drainOnly})
 		peer.send(request(1, "x", wire.KeyAnnounce, string(a)))
 		peer.frame()   // hello
 		peer.frame()   // the echo

@@ -19,6 +19,9 @@ const (
 	byReference = 64 << 10
 	// keepWriteBuffer is the largest write buffer that is kept for reuse.
 	keepWriteBuffer = 512 << 10
+	// helpLimit is how long the goroutine of a call writes for others, and itself,
+	// when the peer is slow: its context may end meanwhile.
+	helpLimit = 10 * time.Millisecond
 )
 
 // writer combines the frames of many goroutines into few writes.
@@ -33,7 +36,7 @@ const (
 //
 //	append under mu -> busy? return : busy = true
 //	yield -> take (swap buffers under mu) -> Write without mu
-//	more appended, or cut short by the caller's own deadline? -> go flush
+//	more appended, or cut short by helpLimit? -> go flush
 //	else busy = false
 //
 // The reader of a connection only appends (help = false): a reader stuck in
@@ -48,6 +51,7 @@ type writer struct {
 	flushed   *sync.WaitGroup
 	fatal     func(error) // told of the first failed write; must not block
 	stats     *Counters
+	calls     *slots // those whose requests are appended; nil on the callee's side
 
 	mu sync.Mutex // guards what follows, but cur
 	// ctl are control frames; they pass waiting data.
@@ -65,8 +69,18 @@ type writer struct {
 	// appended counts the bytes of data ever appended, refs included.
 	// Invariant: written <= appended.
 	appended uint64
+	// taken counts the bytes of data that were taken to be written.
+	// Invariant: written <= taken <= appended; data begins at taken.
+	taken uint64
 	// written counts the bytes of data that Write accepted.
 	written uint64
+	// withdrawn are the requests in data that must not leave; dead is the sum of
+	// their bytes.
+	withdrawn []span
+	dead      int
+	// oneways are the calls that end when their requests have been written, in the
+	// order of data.
+	oneways []oneway
 	// requests counts the ordinary requests appended, as the peer will count
 	// those it reads. docs/wire-protocol.md §8
 	requests uint64
@@ -119,7 +133,7 @@ type Source interface {
 }
 
 // waiting returns the bytes that wait to be written.
-func (w *writer) waiting() int { return len(w.data) + w.refBytes }
+func (w *writer) waiting() int { return len(w.data) + w.refBytes - w.dead }
 
 // admit waits until there is room for data, and returns with mu held and nil,
 // or without mu and the reason. A nil ctx and zero deadline wait as long as the
@@ -169,8 +183,8 @@ func (w *writer) startLocked() bool {
 }
 
 // help writes one batch as the goroutine that became the writer. others says
-// that more frames are likely to come: yield to them once. A passed deadline
-// leaves the rest to the flusher, so the caller returns on time.
+// that more frames are likely to come: yield to them once. A peer that is slow
+// is left to the flusher, so the caller returns on time.
 func (w *writer) help(deadline time.Time, others bool) {
 	if others {
 		runtime.Gosched()
@@ -180,13 +194,11 @@ func (w *writer) help(deadline time.Time, others bool) {
 		return
 	}
 	w.take()
-	limit := time.Now().Add(w.timeout)
-	ownLimit := !deadline.IsZero() && deadline.Before(limit)
-	if ownLimit {
+	limit := time.Now().Add(min(w.timeout, helpLimit))
+	if !deadline.IsZero() && deadline.Before(limit) {
 		limit = deadline
 	}
-	err := w.write(limit)
-	if err != nil && !(ownLimit && errors.Is(err, os.ErrDeadlineExceeded)) {
+	if err := w.write(limit); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		w.fail(err)
 		return
 	}
@@ -248,6 +260,8 @@ func (w *writer) endLocked() {
 // REQUIRES: busy is held and cur is empty.
 func (w *writer) take() {
 	w.mu.Lock()
+	w.closeUpLocked()
+	w.taken = w.appended
 	ctl, data, refs := w.ctl, w.data, w.refs
 	w.cur = batch{data: data, vec: w.cur.vec[:0], head: len(ctl), left: w.waiting()}
 	w.ctl, w.data, w.refs, w.refBytes, w.spare = nil, w.spare, nil, 0, nil
@@ -284,6 +298,7 @@ func (w *writer) takePushes(source Source) {
 		w.cur.vec = append(w.cur.vec, f)
 		w.cur.head += len(f)
 	}
+	w.stats.WriteBuffered.Add(int64(w.cur.head))
 	w.mu.Lock()
 	w.sourceWaits = true // ask again until it has nothing
 	w.mu.Unlock()
@@ -318,9 +333,11 @@ func (w *writer) write(limit time.Time) error {
 	}
 	w.stats.Writes.Add(1)
 	w.stats.BytesWritten.Add(n)
+	w.stats.WriteBuffered.Add(-n)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.written += uint64(w.cur.accept(int(n)))
+	w.endOnewaysLocked()
 	if w.cur.empty() && cap(w.cur.data) <= keepWriteBuffer && w.spare == nil {
 		w.spare = w.cur.data[:0]
 	}
@@ -358,6 +375,16 @@ func (w *writer) trim() {
 	if !w.busy {
 		w.ctl, w.data, w.spare, w.cur = nil, nil, nil, batch{} // nothing waits in them: who appends sets busy
 	}
+}
+
+// abandon takes what will never be written out of the level of buffered bytes.
+// REQUIRES: closed, and settled.
+func (w *writer) abandon() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	left := w.waiting() + len(w.ctl) + w.cur.head + w.cur.left
+	w.stats.WriteBuffered.Add(-int64(left))
+	w.ctl, w.data, w.refs, w.refBytes, w.dead, w.cur = nil, nil, nil, 0, 0, batch{}
 }
 
 // settle waits until nobody writes.

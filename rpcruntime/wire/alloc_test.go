@@ -42,6 +42,12 @@ func TestAllocations(t *testing.T) {
 			_, _ = ParseDrain(buf)
 			_, _ = ParseBye(buf[4:])
 		},
+		"cancel, window and load": func() {
+			buf = AppendLoad(AppendWindow(AppendCancel(buf[:0], 7), Window{1, 2}), Load{1, 2, 3})
+			_, _ = ParseCancel(buf)
+			_, _ = ParseWindow(buf[8:])
+			_, _ = ParseLoad(buf[16:])
+		},
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)

@@ -8,8 +8,17 @@ import (
 	"slices"
 )
 
-// FeatureDrain is the feature of understanding drain and bye.
-const FeatureDrain = "drain"
+// Features. docs/wire-protocol.md §7
+const (
+	// FeatureDrain: drain and bye.
+	FeatureDrain = "drain"
+	// FeatureCancel: cancel.
+	FeatureCancel = "cancel"
+	// FeatureWindow: window.
+	FeatureWindow = "window"
+	// FeatureLoad: load.
+	FeatureLoad = "load"
+)
 
 const (
 	// MaxAnnouncement bounds the text of an announcement and of a hello. It

@@ -13,7 +13,7 @@
 // up; Parse on the whole yields a Frame whose slices point into the input.
 // Writing: Begin, then Builder.Meta for each entry, then Builder.Payload. What
 // stands inside frames as text or numbers of our own (announcement, hello, retry
-// advice, drain, bye) has an Append and a Parse each.
+// advice, payloads of control frames) has an Append and a Parse each.
 //
 // All functions are pure. A Frame is valid as long as nobody changes the bytes
 // it was parsed from. A Builder belongs to one goroutine.

@@ -42,6 +42,9 @@ func TestExamplesOfTheDocument(t *testing.T) {
 		{control, ControlPath, MethodHello, nil, string(AppendHello(nil, Hello{Seq: 0xdeadbeef, Features: []string{FeatureDrain}}))},
 		{control, ControlPath, MethodDrain, nil, string(AppendDrain(nil, 23*time.Second))},
 		{control, ControlPath, MethodBye, nil, string(AppendBye(nil, 300))},
+		{control, ControlPath, MethodCancel, nil, string(AppendCancel(nil, 0x0000000700000002))},
+		{control, ControlPath, MethodWindow, nil, string(AppendWindow(nil, Window{Calls: 16384, Bytes: 64 << 20}))},
+		{control, ControlPath, MethodLoad, nil, string(AppendLoad(nil, Load{InFlight: 12, QueueDelay: 250 * time.Microsecond, Utilisation: 7}))},
 	}
 	var got [][]byte
 	for line := range strings.Lines(examples) {
