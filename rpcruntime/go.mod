@@ -3,6 +3,7 @@ module github.com/fairlead/fairlead/rpcruntime
 go 1.26.0
 
 require (
+	github.com/apache/thrift v0.25.0
 	github.com/go-logr/logr v1.4.4
 	github.com/prometheus/client_golang v1.25.0
 	github.com/vmihailenco/msgpack/v5 v5.4.1

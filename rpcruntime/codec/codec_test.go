@@ -37,9 +37,12 @@ type wide struct {
 	Ptr  *args
 }
 
+// Embedded is exported, as what is embedded must be to be encoded.
+type Embedded struct{ A int }
+
 func ptr[T any](v T) *T { return &v }
 
-func TestBytesAreThoseOfRpcx(t *testing.T) {
+func TestGoldenBytesOfRpcx(t *testing.T) {
 	tests := []struct {
 		name string
 		typ  Type
@@ -54,6 +57,39 @@ func TestBytesAreThoseOfRpcx(t *testing.T) {
 		{"msgpack tag", TypeMsgPack, struct {
 			A int `msgpack:"a" json:"x"`
 		}{1}, "81a16101"},
+		{"msgpack takes no json tag", TypeMsgPack, struct {
+			A int `json:"x"`
+		}{1}, "81a14101"},
+		{"msgpack leaves unexported and - out", TypeMsgPack, struct {
+			a int
+			B int `msgpack:"-"`
+			C int
+		}{1, 2, 3}, "81a14303"},
+		{"msgpack embedded fields stand with the others", TypeMsgPack, struct {
+			Embedded
+			C int
+		}{Embedded{1}, 3}, "82a14101a14303"},
+		{"msgpack omitempty", TypeMsgPack, struct {
+			A int `msgpack:",omitempty"`
+			B int
+		}{0, 2}, "81a14202"},
+		{"msgpack int, each width", TypeMsgPack, []int{7, -1, -33, 200, 300, 70_000, 1 << 40}, "97 07 ff d0df ccc8 cd012c ce00011170 cf0000010000000000"},
+		{"msgpack uint", TypeMsgPack, []uint{7, 200}, "92 07 ccc8"},
+		{"msgpack int8 takes two bytes", TypeMsgPack, int8(7), "d007"},
+		{"msgpack int16 takes three bytes", TypeMsgPack, int16(7), "d10007"},
+		{"msgpack int32 takes five bytes", TypeMsgPack, int32(7), "d200000007"},
+		{"msgpack uint8 takes two bytes", TypeMsgPack, uint8(7), "cc07"},
+		{"msgpack uint16 takes three bytes", TypeMsgPack, uint16(7), "cd0007"},
+		{"msgpack uint32 takes five bytes", TypeMsgPack, uint32(7), "ce00000007"},
+		{"msgpack uint64 takes nine bytes", TypeMsgPack, uint64(7), "cf0000000000000007"},
+		{"msgpack float32", TypeMsgPack, float32(1.5), "ca3fc00000"},
+		{"msgpack float64", TypeMsgPack, 1.5, "cb3ff8000000000000"},
+		{"msgpack bools", TypeMsgPack, []bool{false, true}, "92c2c3"},
+		{"msgpack string", TypeMsgPack, "hi", "a26869"},
+		{"msgpack bytes", TypeMsgPack, []byte{1, 2}, "c4020102"},
+		{"msgpack map", TypeMsgPack, map[string]int{"x": 1}, "81a17801"},
+		{"msgpack nil pointer in a struct", TypeMsgPack, struct{ P *int }{}, "81a150c0"},
+		{"msgpack time", TypeMsgPack, time.Unix(1_700_000_000, 0), "d6ff6553f100"},
 		{"msgpack nil", TypeMsgPack, nil, "c0"},
 		{"json", TypeJSON, args{10, 20}, hex.EncodeToString([]byte(`{"A":10,"B":20}`))},
 		{"json escapes as rpcx does", TypeJSON, "<a>", hex.EncodeToString([]byte(`"\u003ca\u003e"`))},

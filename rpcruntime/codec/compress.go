@@ -4,13 +4,9 @@
 package codec
 
 import (
-	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
-	"sync"
 )
 
 // CompressType says how a payload is compressed, as frame headers carry it.
@@ -44,13 +40,15 @@ func (t CompressType) String() string {
 }
 
 // Compressor compresses payloads. Both methods are safe for concurrent use and
-// keep neither data nor dst.
+// keep neither data nor what they return: the caller owns that.
 type Compressor interface {
-	// Compress appends the compressed form of data to dst.
+	// Compress appends the compressed form of data to dst. It must not change
+	// what dst holds.
 	Compress(dst, data []byte) ([]byte, error)
-	// Decompress appends what data holds to dst, which may grow by limit bytes at
-	// most: more is ErrTooLarge. It allocates as bytes come, and never by what
-	// data claims.
+	// Decompress appends what data holds to dst, which it must not change and
+	// which may grow by limit bytes at most: more is ErrTooLarge. What it
+	// allocates is bounded by limit and by a small multiple of what it has read,
+	// whatever size data claims.
 	Decompress(dst, data []byte, limit int) ([]byte, error)
 }
 
@@ -89,22 +87,36 @@ func (s *Set) HasCompressor(t CompressType) bool {
 	return t == CompressNone || s != nil && t <= MaxCompressType && s.compressors[t] != nil
 }
 
-// Compress appends the compressed form of data to dst. On error it returns dst
-// as it came.
+// Compress appends the compressed form of data to dst, which may be longer than
+// data. On error it returns dst as it came. A panic of the compressor is
+// returned as an error.
 func (s *Set) Compress(t CompressType, dst, data []byte) (out []byte, err error) {
-	return s.convert(t, dst, data, "compress", func(c Compressor) ([]byte, error) { return c.Compress(dst, data) })
-}
-
-// Decompress appends what data holds to dst, at most limit bytes of it: more is
-// ErrTooLarge. On error it returns dst as it came.
-func (s *Set) Decompress(t CompressType, dst, data []byte, limit int) (out []byte, err error) {
-	return s.convert(t, dst, data, "decompress", func(c Compressor) ([]byte, error) { return c.Decompress(dst, data, limit) })
-}
-
-func (s *Set) convert(t CompressType, dst, data []byte, op string, do func(Compressor) ([]byte, error)) (out []byte, err error) {
 	if t == CompressNone {
 		return append(dst, data...), nil
 	}
+	return s.convert(t, "compress", dst, data, func(c Compressor) ([]byte, error) { return c.Compress(dst, data) })
+}
+
+// Decompress appends what data holds to dst, at most limit bytes of it, 0 being
+// none: more is ErrTooLarge, whoever wrote the compressor. On error it returns
+// dst as it came. A panic of the compressor is returned as an error.
+func (s *Set) Decompress(t CompressType, dst, data []byte, limit int) (out []byte, err error) {
+	if t == CompressNone {
+		if len(data) > limit {
+			return dst, ErrTooLarge
+		}
+		return append(dst, data...), nil
+	}
+	return s.convert(t, "decompress", dst, data, func(c Compressor) ([]byte, error) {
+		out, err := c.Decompress(dst, data, limit)
+		if err == nil && len(out)-len(dst) > limit {
+			return nil, ErrTooLarge
+		}
+		return out, err
+	})
+}
+
+func (s *Set) convert(t CompressType, op string, dst, data []byte, do func(Compressor) ([]byte, error)) (out []byte, err error) {
 	if !s.HasCompressor(t) {
 		return dst, &UnknownCompressError{Type: t}
 	}
@@ -112,46 +124,16 @@ func (s *Set) convert(t CompressType, dst, data []byte, op string, do func(Compr
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
+		if err == nil && len(out) < len(dst) {
+			err = errNotAppended
+		}
 		if err != nil {
-			out, err = dst, fmt.Errorf("%s %d bytes of %s: %w", op, len(data), t, err)
+			out, err = dst, fmt.Errorf("%s: %s %d bytes: %w", t, op, len(data), err)
 		}
 	}()
 	return do(s.compressors[t])
 }
 
-// Gzip is RFC 1952, at the default level.
-type Gzip struct{}
-
-var gzipWriters = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
-
-// Compress appends data as one gzip member.
-func (Gzip) Compress(dst, data []byte) ([]byte, error) {
-	w, _ := gzipWriters.Get().(*gzip.Writer)
-	defer gzipWriters.Put(w)
-	buf := bytes.NewBuffer(dst)
-	w.Reset(buf)
-	if _, err := w.Write(data); err != nil {
-		return dst, err
-	}
-	if err := w.Close(); err != nil {
-		return dst, err
-	}
-	return buf.Bytes(), nil
-}
-
-// Decompress appends what the members in data hold.
-func (Gzip) Decompress(dst, data []byte, limit int) ([]byte, error) {
-	r, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return dst, err
-	}
-	buf := bytes.NewBuffer(dst)
-	n, err := io.Copy(buf, io.LimitReader(r, int64(limit)+1))
-	switch {
-	case err != nil:
-		return dst, err
-	case n > int64(limit):
-		return dst, ErrTooLarge
-	}
-	return buf.Bytes(), nil
-}
+// errNotAppended is a user's codec or compressor that returned its own bytes
+// instead of dst with them behind: what dst held would be lost.
+var errNotAppended = errors.New("the result is shorter than dst was: append to dst and return that")

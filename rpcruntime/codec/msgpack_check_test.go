@@ -5,6 +5,9 @@ package codec
 
 import (
 	"bytes"
+	"encoding/json"
+	"math"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -141,8 +144,73 @@ func FuzzMsgPackDecode(f *testing.F) {
 			if limit := uint64(256<<10 + 1000*len(data)); took > limit {
 				t.Fatalf("into %T: allocated %d bytes for %d of input (%v)", target, took, len(data), err)
 			}
+			if _, isError := target.(*error); err == nil && !isError { // errors become new ones
+				staysTheSame(t, set, TypeMsgPack, target, sameValue)
+			}
 		}
 	})
+}
+
+// staysTheSame encodes what was decoded into v and decodes that: it must be the
+// same value by equal.
+func staysTheSame(t *testing.T, set *Set, typ Type, v any, equal func(a, b any) bool) {
+	t.Helper()
+	data, err := set.Append(typ, nil, v)
+	if err != nil {
+		t.Fatalf("%T was decoded, and cannot be encoded: %v", v, err)
+	}
+	again := reflect.New(reflect.TypeOf(v).Elem()).Interface()
+	if err := set.Decode(typ, data, again); err != nil {
+		t.Fatalf("%T was encoded as %x, and cannot be decoded: %v", v, data, err)
+	}
+	if !equal(v, again) {
+		t.Fatalf("%T: %+v became %+v", v, v, again)
+	}
+}
+
+// sameValue is reflect.DeepEqual for which a NaN is a NaN and a time an instant.
+func sameValue(a, b any) bool { return same(reflect.ValueOf(a), reflect.ValueOf(b)) }
+
+func same(a, b reflect.Value) bool {
+	if a.IsValid() != b.IsValid() || a.IsValid() && a.Type() != b.Type() {
+		return false
+	}
+	if !a.IsValid() {
+		return true
+	}
+	if at, ok := a.Interface().(time.Time); ok {
+		return at.Equal(b.Interface().(time.Time))
+	}
+	switch a.Kind() {
+	case reflect.Float32, reflect.Float64:
+		return a.Float() == b.Float() || math.IsNaN(a.Float()) && math.IsNaN(b.Float())
+	case reflect.Pointer, reflect.Interface:
+		return a.IsNil() == b.IsNil() && (a.IsNil() || same(a.Elem(), b.Elem()))
+	case reflect.Slice, reflect.Array:
+		for i := range a.Len() {
+			if a.Len() != b.Len() || !same(a.Index(i), b.Index(i)) {
+				return false
+			}
+		}
+		return a.Len() == b.Len()
+	case reflect.Map:
+		for _, k := range a.MapKeys() {
+			value := a.MapIndex(k)
+			if value.IsValid() && !same(value, b.MapIndex(k)) { // not valid: a NaN, which no map finds
+				return false
+			}
+		}
+		return a.Len() == b.Len()
+	case reflect.Struct:
+		for i := range a.NumField() {
+			if !same(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
+	default:
+		return a.Interface() == b.Interface()
+	}
 }
 
 func FuzzJSONDecode(f *testing.F) {
@@ -152,12 +220,23 @@ func FuzzJSONDecode(f *testing.F) {
 	set := New()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, target := range []any{new(any), new(args), new(wide), new([]string), new(map[string]any)} {
-			took := allocated(func() { _ = set.Decode(TypeJSON, data, target) })
+			var err error
+			took := allocated(func() { err = set.Decode(TypeJSON, data, target) })
 			if limit := uint64(256<<10 + 1000*len(data)); took > limit {
 				t.Fatalf("into %T: allocated %d bytes for %d of input", target, took, len(data))
 			}
+			if err == nil {
+				staysTheSame(t, set, TypeJSON, target, sameJSON)
+			}
 		}
 	})
+}
+
+// sameJSON compares what encoding/json, which sorts keys, makes of both.
+func sameJSON(a, b any) bool {
+	x, xerr := json.Marshal(a)
+	y, yerr := json.Marshal(b)
+	return xerr == nil && yerr == nil && bytes.Equal(x, y)
 }
 
 func BenchmarkMsgPack(b *testing.B) {

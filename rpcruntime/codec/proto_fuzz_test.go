@@ -19,9 +19,15 @@ func FuzzProtobufDecode(f *testing.F) {
 	set := New()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, target := range []proto.Message{new(structpb.Struct), new(structpb.Value), new(wrapperspb.BytesValue)} {
-			took := allocated(func() { _ = set.Decode(TypeProtobuf, data, target) })
+			var err error
+			took := allocated(func() { err = set.Decode(TypeProtobuf, data, target) })
 			if limit := uint64(256<<10 + 1000*len(data)); took > limit {
 				t.Fatalf("into %T: allocated %d bytes for %d of input", target, took, len(data))
+			}
+			if err == nil {
+				staysTheSame(t, set, TypeProtobuf, target, func(a, b any) bool {
+					return proto.Equal(a.(proto.Message), b.(proto.Message))
+				})
 			}
 		}
 	})

@@ -58,6 +58,9 @@ func (s *Set) Append(t Type, dst []byte, v any) (out []byte, err error) {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
+		if err == nil && len(out) < len(dst) {
+			err = errNotAppended
+		}
 		if err != nil {
 			out, err = dst, &Error{Type: t, Op: "encode", Value: fmt.Sprintf("%T", v), Err: err}
 		}
