@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/rpcruntime/balancer"
-	"github.com/fairlead/fairlead/rpcruntime/codec"
 	"github.com/fairlead/fairlead/rpcruntime/retry"
 	"github.com/fairlead/fairlead/rpcruntime/status"
 	"github.com/fairlead/fairlead/rpcruntime/transport"
@@ -35,6 +34,12 @@ type outgoingCall struct {
 	made, sent int
 	freeUsed   bool
 	allowTried bool
+	// reached: the last attempt had a connection.
+	reached bool
+	// makeReply, if not nil, makes the reply that an answer is decoded into.
+	makeReply func() any
+	// partial is what came beside an error of the last attempt; mostly nil.
+	partial *partialReply
 	// tried and failures are of the attempts that failed: nil for most calls.
 	tried    []*balancer.EndpointState
 	failures []failure
@@ -93,28 +98,15 @@ func (o *outgoingCall) run(ctx context.Context) error {
 
 // encode makes the request, once for all attempts, and sends it.
 func (o *outgoingCall) encode(ctx context.Context) error {
-	path, method, err := splitMethod(o.call.Method)
-	if err != nil {
-		return status.Errorf(status.InvalidArgument, "rpc: %w", err).WithFate(status.FateUnexecuted)
-	}
-	md, err := outgoing(ctx)
+	buf, err := o.request(ctx)
 	if err != nil {
 		return err
 	}
-	t := o.client.opts.codec
-	if !o.client.opts.hasCodec {
-		t = codec.TypeFor(o.call.Arg, o.call.Reply)
-	}
-	buf := encodeBuffer()
-	payload, err := o.client.rt.codecs.Append(t, buf.B, o.call.Arg)
-	if err != nil {
-		buf.Free()
-		return status.Errorf(status.InvalidArgument, "rpc: %s %s: %w", o.client.service, o.call.Method, err).WithFate(status.FateUnexecuted)
-	}
-	buf.B = payload
 	defer freeEncoded(buf)
-	o.req = transport.Request{Path: path, Method: method, Serialize: wire.Serialize(t), Meta: md, Payload: payload}
 	o.policy.budget.RecordCall(o.start)
+	if o.call.fan != nil {
+		return o.fanOut(ctx)
+	}
 	return o.attempts(ctx)
 }
 
@@ -136,6 +128,7 @@ func (o *outgoingCall) attempts(ctx context.Context) error {
 		d := o.decide(ctx, err)
 		o.observe(address, err, d)
 		if !d.Retry {
+			o.decodePartial()
 			return o.final(ctx, err)
 		}
 		if d.Free {
@@ -172,7 +165,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // decide says what follows a failed attempt.
 func (o *outgoingCall) decide(ctx context.Context, err *status.Error) retry.Decision {
 	a := retry.Attempt{
-		Err: err, Made: o.made, Idempotent: o.policy.idempotent, CallerDone: ctx.Err() != nil, NotTaken: notTaken(err),
+		Err: err, Made: o.made, Idempotent: o.repeatable(), CallerDone: ctx.Err() != nil, NotTaken: notTaken(err),
 		FreeUsed: o.freeUsed, Untried: o.policy.picker.Size() > len(o.tried), Remaining: time.Until(o.deadline),
 	}
 	d := retry.Decide(o.policy.rules, a, o.policy.budget, o.client.rt.now(), rand.Uint64())
@@ -181,6 +174,10 @@ func (o *outgoingCall) decide(ctx context.Context, err *status.Error) retry.Deci
 	}
 	return d
 }
+
+// repeatable reports whether the call may be sent again when it is unknown
+// whether it ran. A oneway call never is: nobody would learn of the second either.
+func (o *outgoingCall) repeatable() bool { return o.policy.idempotent && !o.req.Oneway }
 
 // notTaken reports whether the endpoint did not take the call for a reason of
 // its own going, rather than of this call.
@@ -193,55 +190,62 @@ func notTaken(err *status.Error) bool {
 	}
 }
 
+// errNoEndpoint is what an attempt for which there is no endpoint fails with.
+var errNoEndpoint = status.New(status.Unavailable, "no endpoint").WithFate(status.FateUnexecuted)
+
 // attempt makes one attempt. state is nil if there was no endpoint to try.
 func (o *outgoingCall) attempt(ctx context.Context) (state *balancer.EndpointState, failed *status.Error) {
 	now := o.client.rt.now()
-	state, ok := o.policy.picker.Pick(balancer.PickInfo{Tried: o.tried, AllowTried: o.allowTried, Now: now, Rand: rand.Uint64()})
-	if !ok {
-		return nil, status.New(status.Unavailable, "no endpoint").WithFate(status.FateUnexecuted)
+	if state = o.pick(now); state == nil {
+		return nil, errNoEndpoint
 	}
 	o.made++
+	return state, o.send(ctx, state, o.attemptDeadline(now))
+}
+
+// send makes one attempt on an endpoint that a call in flight was counted on.
+func (o *outgoingCall) send(ctx context.Context, state *balancer.EndpointState, until time.Time) (failed *status.Error) {
 	o.sent++
-	o.call.ReplyMetadata = nil // of a former attempt
+	o.call.ReplyMetadata, o.partial, o.reached = nil, nil, false // of a former attempt
 	outcome := balancer.Abandoned
 	defer func() { state.Done(outcome) }()
 	e, ok := state.Attached().(*endpoint)
 	if !ok {
-		return state, status.New(status.Internal, "endpoint without a connection").WithFate(status.FateUnexecuted)
+		return status.New(status.Internal, "endpoint without a connection").WithFate(status.FateUnexecuted)
 	}
-	until := o.attemptDeadline(now)
-	conn, err := e.link.Load().get(ctx, until)
+	if failed := o.token(ctx); failed != nil {
+		return failed
+	}
+	conn, err := e.link.Load().connFor(ctx, until, o.large())
 	if err != nil {
 		failed = status.Convert(err)
 		outcome = outcomeOf(ctx, failed)
-		return state, failed
+		return failed
 	}
+	o.reached = true
 	o.req.Timeout, o.req.Attempt = time.Until(until), o.made
 	if o.req.Timeout <= 0 {
-		return state, status.New(status.DeadlineExceeded, "the deadline passed before the request was sent").
+		return status.New(status.DeadlineExceeded, "the deadline passed before the request was sent").
 			WithCause(context.DeadlineExceeded).WithFate(status.FateUnexecuted)
 	}
 	result, err := conn.Do(ctx, until, &o.req)
 	if err != nil {
-		failed = status.Convert(err)
+		failed = refusedLate(status.Convert(err), state.Endpoint().Addresses[0])
 		outcome = outcomeOf(ctx, failed)
-		return state, failed
+		return failed
+	}
+	if o.req.Oneway { // nobody said anything, of the endpoint neither
+		return nil
 	}
 	defer result.Release()
 	outcome = balancer.Answered
-	o.call.ReplyMetadata = replyMeta(result.Meta)
-	if result.Header.Status() != wire.StatusNormal {
-		failed = readError(&result, conn.Peer() != nil)
-		o.learn(state, failed)
-		return state, failed
-	}
-	return state, o.decode(&result)
+	return o.answered(state, &result, conn.Peer() != nil)
 }
 
 // attemptDeadline is when the attempt that is about to be made must be over.
 func (o *outgoingCall) attemptDeadline(now time.Duration) time.Time {
 	n := retry.NextAttempt{
-		Number: o.made, Idempotent: o.policy.idempotent, OtherUntried: o.policy.picker.Size() > len(o.tried)+1, Remaining: time.Until(o.deadline),
+		Number: o.made, Idempotent: o.repeatable(), OtherUntried: o.policy.picker.Size() > len(o.tried)+1, Remaining: time.Until(o.deadline),
 	}
 	limit := retry.AttemptTimeout(o.policy.rules, n, o.policy.budget, now)
 	if limit >= n.Remaining {
@@ -273,23 +277,6 @@ func (o *outgoingCall) learn(state *balancer.EndpointState, err *status.Error) {
 	}
 }
 
-// decode fills the caller's reply. An empty payload leaves it as it is, as rpcx
-// does.
-func (o *outgoingCall) decode(result *transport.Result) *status.Error {
-	if o.call.Reply == nil {
-		return nil
-	}
-	if c := result.Header.Compress(); c != wire.CompressNone {
-		return status.Errorf(status.Internal, "rpc: %s %s: the reply is compressed with type %d, which nobody asked for and this version does not read",
-			o.client.service, o.call.Method, c).WithFate(status.FateExecuted)
-	}
-	t := codec.Type(result.Header.Serialize())
-	if err := o.client.rt.codecs.Decode(t, result.Payload, o.call.Reply); err != nil {
-		return status.Errorf(status.Internal, "rpc: %s %s: %w", o.client.service, o.call.Method, err).WithFate(status.FateExecuted)
-	}
-	return nil
-}
-
 func (o *outgoingCall) observe(address string, err *status.Error, d retry.Decision) {
 	c := o.client
 	c.rt.observer.Attempted(AttemptedEvent{
@@ -298,7 +285,7 @@ func (o *outgoingCall) observe(address string, err *status.Error, d retry.Decisi
 	})
 	if log := c.rt.log.V(1); log.Enabled() {
 		log.Info("attempt failed", "service", c.service, "method", o.call.Method, "endpoint", address, "attempt", o.sent,
-			"error", err.Error(), "fate", err.Fate().String(), "retry", d.Retry, "free", d.Free, "delay", d.Delay.String(), "reason", d.Reason.String())
+			"error", loggable(err.Error()), "fate", err.Fate().String(), "retry", d.Retry, "free", d.Free, "delay", d.Delay.String(), "reason", d.Reason.String())
 	}
 }
 

@@ -26,16 +26,22 @@ func Call[Resp any](ctx context.Context, c *Client, method string, arg any, opts
 // CallInto is Call into a reply of one's own: a pointer, or nil to drop the
 // reply. After an error, what reply points to may have been changed.
 func CallInto(ctx context.Context, c *Client, method string, arg, reply any, opts ...CallOption) error {
-	call := ClientCall{Service: c.service, Method: method, Arg: arg, Reply: reply}
+	call := ClientCall{Method: method, Arg: arg, Reply: reply}
+	return c.do(ctx, &call, opts)
+}
+
+// do runs a call through the interceptors.
+func (c *Client) do(ctx context.Context, call *ClientCall, opts []CallOption) error {
+	call.Service = c.service
 	if len(opts) == 0 {
-		return c.invoke(ctx, &call)
+		return c.invoke(ctx, call)
 	}
 	var o callOptions // apart, for it costs an allocation
 	for _, opt := range opts {
 		opt.applyCall(&o)
 	}
 	call.waitForService = o.waitForService
-	err := c.invoke(ctx, &call)
+	err := c.invoke(ctx, call)
 	if o.replyMetadata != nil {
 		*o.replyMetadata = call.ReplyMetadata
 	}

@@ -13,9 +13,10 @@ import (
 )
 
 // callContext is a handler's context. It has the values of the server's context
-// but not its end: it ends at its deadline, with its connection, when a drain is
-// cut, or when the handler has returned. Made by hand because
-// context.WithTimeout costs several allocations and a timer per call.
+// but not its end: it ends at its deadline, when its caller gives up, with its
+// connection unless the call is oneway, when a drain is cut, or when the handler
+// has returned. Made by hand because context.WithTimeout costs several
+// allocations and a timer per call.
 //
 // Invariant: err is set once; done, if it exists, is closed then.
 type callContext struct {
@@ -32,10 +33,12 @@ type callContext struct {
 	deadline time.Time // zero: none
 	timer    wheel.Timer
 
-	mu    sync.Mutex
-	done  chan struct{} // made when first asked for
-	err   error
-	after map[*afterFunc]struct{} // called when it ends
+	mu   sync.Mutex
+	done chan struct{} // made when first asked for
+	err  error
+	// cancelled: the caller gave up before the context had ended.
+	cancelled bool
+	after     map[*afterFunc]struct{} // called when it ends
 }
 
 type afterFunc struct{ f func() }
@@ -97,13 +100,15 @@ func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 }
 
 // end ends the context; the first reason counts. It does not block.
-func (c *callContext) end(err error) {
+func (c *callContext) end(err error) { c.endAs(err, false) }
+
+func (c *callContext) endAs(err error, cancelled bool) {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
 		return
 	}
-	c.err = err
+	c.err, c.cancelled = err, cancelled
 	if c.done != nil {
 		close(c.done)
 	}
@@ -113,6 +118,13 @@ func (c *callContext) end(err error) {
 	for a := range after {
 		go a.f() // as context.AfterFunc promises
 	}
+}
+
+// givenUp reports whether the caller gave up while the handler ran.
+func (c *callContext) givenUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cancelled
 }
 
 // metadata returns what came with the call.
@@ -132,7 +144,7 @@ func (c *callContext) expire() { c.end(context.DeadlineExceeded) }
 func (c *callContext) ConnEnded(error) { c.end(context.Canceled) }
 
 // Cancelled ends the context because the caller gave up.
-func (c *callContext) Cancelled() { c.end(context.Canceled) }
+func (c *callContext) Cancelled() { c.endAs(context.Canceled, true) }
 
 // handling returns the call that ctx belongs to, if it is a handler's.
 func handling(ctx context.Context) (*callContext, bool) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/rpcruntime/balancer"
+	"github.com/fairlead/fairlead/rpcruntime/codec"
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 	"github.com/fairlead/fairlead/rpcruntime/retry"
 	"github.com/fairlead/fairlead/rpcruntime/status"
@@ -31,7 +32,9 @@ type Client struct {
 	invoke  ClientInvoker
 	broken  *status.Error // why no call can succeed; nil for a good client
 
-	state atomic.Pointer[clientState]
+	state  atomic.Pointer[clientState]
+	sizes  replySizes
+	pushes *pushReceiver // nil if the client takes none; never changes
 
 	mu      sync.Mutex // guards what follows, and writes to state
 	table   balancer.Table
@@ -40,7 +43,7 @@ type Client struct {
 	changed chan struct{}
 	closed  bool
 	stop    func()         // ends the watch; nil with fixed endpoints
-	running sync.WaitGroup // calls made by Go
+	running sync.WaitGroup // calls made by Go, and the goroutine of pushes
 	// ended is closed by the close that came first, when it is done.
 	ended chan struct{}
 }
@@ -86,11 +89,16 @@ func (rt *Runtime) NewClient(service string, opts ...ClientOption) *Client {
 	}
 	c.invoke = clientChain(c.perform, c.opts.interceptors)
 	c.state.Store(&clientState{})
+	err := c.openPushes()
 	if !rt.addClient(c) {
 		c.broken = c.closedError()
+		c.close() // of pushes
 		return c
 	}
-	if err := c.open(); err != nil {
+	if err == nil {
+		err = c.open()
+	}
+	if err != nil {
 		c.broken = status.New(status.FailedPrecondition, err.Error()).WithFate(status.FateUnexecuted)
 	}
 	return c
@@ -98,6 +106,9 @@ func (rt *Runtime) NewClient(service string, opts ...ClientOption) *Client {
 
 // open connects the client with where its endpoints come from.
 func (c *Client) open() error {
+	if t := c.opts.compress; !c.rt.codecs.HasCompressor(t) {
+		return fmt.Errorf("client of %s: WithCompression: %w: give the runtime one by WithCodecs", c.service, &codec.UnknownCompressError{Type: t})
+	}
 	if len(c.opts.endpoints) > 0 {
 		return c.openFixed()
 	}
@@ -323,6 +334,9 @@ func (c *Client) close() {
 	c.mu.Unlock()
 	if stop != nil {
 		stop()
+	}
+	if c.pushes != nil {
+		c.pushes.close()
 	}
 	c.running.Wait()
 	for _, state := range ch.Removed {

@@ -14,6 +14,11 @@
 // the other side the reader looks the method up, package limit admits it, and a
 // reused goroutine decodes, runs the interceptors and the handler, and answers.
 //
+// Other ways in end in the same dispatcher: Broadcast, Fork and Inform make one
+// attempt at each endpoint; what a Protocol such as package gateway received goes
+// through Server.Do. Messages from 64 KiB on travel over a second connection to
+// their endpoint, so that small ones do not wait behind them.
+//
 // The registry's changes arrive on the watch's own goroutine, become a new
 // immutable state, and are swapped in; calls never wait for them, save the first
 // of a client, for the first state.

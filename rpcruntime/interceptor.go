@@ -5,27 +5,33 @@ package rpcruntime
 
 import (
 	"context"
+	"crypto/tls"
 	"sync/atomic"
 
 	"github.com/fairlead/fairlead/rpcruntime/status"
 )
 
 // ClientCall is one call as the caller's interceptors see it: once, however many
-// attempts it takes.
+// attempts and endpoints it takes. They hand on the one that they were given.
 type ClientCall struct {
 	// Service is the service called, namespace/name, or the name that a client
 	// with fixed endpoints was given.
 	Service string
 	// Method is Path.Method.
 	Method string
-	// Arg and Reply are what the caller gave. Reply is a pointer, or nil.
+	// Arg and Reply are what the caller gave. Reply is a pointer, or nil. For Fork
+	// it becomes the first success's, for Inform it stays empty.
 	Arg, Reply any
 	// ReplyMetadata is set when the call ended; nil when there was none.
 	ReplyMetadata Metadata
 	// Attempts is how many attempts were made, set when the call ended.
 	Attempts int
 
+	// Oneway: nobody will answer. It is for reading.
+	Oneway bool
+
 	waitForService bool
+	fan            *fan // not nil for a call to every endpoint
 }
 
 // ClientInvoker makes a call, or hands it on.
@@ -123,15 +129,20 @@ const (
 	PeerUnknown PeerSource = iota
 	// PeerDeclared: the peer said so, without proof.
 	PeerDeclared
+	// PeerToken: the server's Authenticator says so.
+	PeerToken
 )
 
 // Peer is who is at the other end.
 type Peer struct {
-	// Name is namespace/app, empty if unknown.
+	// Name is namespace/app, or what an Authenticator calls it; empty if unknown.
 	Name   string
 	Source PeerSource
 	// Addr is host:port.
 	Addr string
+	// TLS is what was agreed with the peer, its certificates included; nil on
+	// plaintext. It must not be changed.
+	TLS *tls.ConnectionState
 }
 
 // errNilReply is a handler that returned neither a reply nor an error.

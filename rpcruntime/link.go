@@ -29,9 +29,12 @@ const (
 	dialPause = 50 * time.Millisecond
 )
 
-// linkKey says when two clients can share a connection: the same address, and
-// the same callee expected there.
-type linkKey struct{ addresses, to, podUID string }
+// linkKey says when two clients can share a connection: the same address, the
+// same callee expected there, and the same TLS.
+type linkKey struct {
+	addresses, to, podUID string
+	secure                secure
+}
 
 // link is the connection to one endpoint, made when first needed and replaced
 // when it broke. All clients of the runtime share it.
@@ -44,13 +47,14 @@ type link struct {
 	addresses []string
 
 	conn atomic.Pointer[transport.ClientConn]
+	bulk bulk // see there
 
 	mu    sync.Mutex // guards what follows
 	users map[*endpoint]struct{}
 	// retired: the last user has left; nothing is dialled any more.
 	retired bool
-	// drained is the connection on which the callee said drain, of those it ended.
-	drained *transport.ClientConn
+	// drained are the connections on which the callee said drain, until they end.
+	drained map[*transport.ClientConn]struct{}
 	dial    *dialing // under way; nil when none
 	// failed is the last dial that failed, at failedAt.
 	failed   error
@@ -73,15 +77,16 @@ type endpoint struct {
 
 // join returns the link to an endpoint, shared with whoever has it already.
 func (rt *Runtime) join(e *endpoint, to string, ep *policy.Endpoint) {
-	key := linkKey{strings.Join(ep.Addresses, " "), to, ep.PodUID}
+	key := linkKey{strings.Join(ep.Addresses, " "), to, ep.PodUID, e.client.opts.secure}
 	rt.mu.Lock()
 	l := rt.links[key]
 	if l == nil {
-		l = &link{rt: rt, key: key, addresses: ep.Addresses, users: map[*endpoint]struct{}{}}
+		l = &link{rt: rt, key: key, addresses: ep.Addresses, users: map[*endpoint]struct{}{}, drained: map[*transport.ClientConn]struct{}{}}
 		rt.links[key] = l
 	}
 	l.mu.Lock()
 	l.users[e] = struct{}{}
+	l.subscribeLocked(l.conn.Load(), l.bulk.conn.Load())
 	if c := l.conn.Load(); c != nil && !c.Shut() {
 		e.state.Connected()
 		if c.Draining() {
@@ -103,6 +108,7 @@ func (rt *Runtime) leave(e *endpoint) {
 	rt.mu.Lock()
 	l.mu.Lock()
 	delete(l.users, e)
+	l.subscribeLocked(l.conn.Load(), l.bulk.conn.Load())
 	unused := len(l.users) == 0
 	if unused && rt.links[l.key] == l {
 		delete(rt.links, l.key)
@@ -115,17 +121,28 @@ func (rt *Runtime) leave(e *endpoint) {
 	}
 }
 
-// retire drains the connection of a link that nobody uses.
+// retire drains the connections of a link that nobody uses.
 func (l *link) retire() {
 	l.mu.Lock()
-	d := l.dial
+	dials := []*dialing{l.dial, l.bulk.dial}
 	l.mu.Unlock()
-	if d != nil {
-		<-d.done
+	for _, d := range dials {
+		if d != nil {
+			<-d.done
+		}
 	}
-	if c := l.conn.Load(); c != nil {
-		c.Drain(l.rt.closing)
+	l.drainConns(l.rt.closing)
+}
+
+// drainConns drains what connections there are.
+func (l *link) drainConns(ctx context.Context) {
+	var both sync.WaitGroup
+	for _, c := range []*transport.ClientConn{l.conn.Load(), l.bulk.conn.Load()} {
+		if c != nil {
+			both.Go(func() { c.Drain(ctx) })
+		}
 	}
+	both.Wait()
 }
 
 // get returns a connection that takes calls, dialling if there is none.
@@ -181,6 +198,7 @@ func (l *link) run(d *dialing) {
 	l.failed, l.failedAt = d.err, l.rt.now()
 	if d.err == nil {
 		l.conn.Store(d.conn)
+		l.subscribeLocked(d.conn)
 	}
 	for e := range l.users {
 		if d.err == nil {
@@ -208,6 +226,9 @@ func (l *link) connect() (*transport.ClientConn, error) {
 	var errs []error
 	for _, address := range l.addresses {
 		nc, err := l.rt.opts.dial(ctx, address)
+		if err == nil && l.key.secure.on {
+			nc, err = l.key.secure.handshake(ctx, nc, address)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -225,6 +246,10 @@ func unmade(why string) *status.Error {
 
 // plainDialError leaves out of a dial's error what the reader knows already.
 func plainDialError(err error) string {
+	var handshake *handshakeError
+	if errors.As(err, &handshake) {
+		return strings.ReplaceAll(err.Error(), "\n", "; ") // one line for each address
+	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {
 		return strings.TrimPrefix(op.Err.Error(), "connect: ")
@@ -235,30 +260,33 @@ func plainDialError(err error) string {
 // Draining is called by the connection's reader.
 func (l *link) Draining(c *transport.ClientConn) {
 	l.mu.Lock()
-	l.drained = c
+	l.drained[c] = struct{}{}
 	l.mu.Unlock()
 	for _, e := range l.endpoints() {
 		e.state.Drain()
 	}
 }
 
-// Push drops what a callee sends unasked: no client takes pushes.
-func (l *link) Push(*transport.ClientConn, string, string, []byte) {
-	l.rt.counters.UnknownPushes.Add(1)
-}
-
 // Ended is called by the connection's reader.
-func (l *link) Ended(c *transport.ClientConn, _ error) {
-	if !l.conn.CompareAndSwap(c, nil) {
+func (l *link) Ended(c *transport.ClientConn, reason error) {
+	if !l.conn.CompareAndSwap(c, nil) && !l.bulk.conn.CompareAndSwap(c, nil) {
 		return
 	}
 	l.mu.Lock()
-	drained := l.drained == c
-	l.drained = nil
+	_, drained := l.drained[c]
+	delete(l.drained, c)
+	last := l.conn.Load() == nil && l.bulk.conn.Load() == nil
+	refused := last && isRefusal(reason)
+	if refused { // the next would be too
+		l.failed, l.failedAt = unmade(refusedCertificate(l.key.addresses, reason)), l.rt.now()
+	}
 	l.mu.Unlock()
+	if !last {
+		return // the other one speaks for the endpoint
+	}
 	for _, e := range l.endpoints() {
 		e.state.Disconnected()
-		if drained {
+		if drained || refused {
 			// It is about to close its listener, and what connects in that moment
 			// may be lost without anybody knowing whether it ran.
 			e.state.DialFailed(l.rt.now(), rand.Uint64())

@@ -52,7 +52,9 @@ type ServedEvent struct {
 	Method string
 	// Caller is the caller's name, which may be merely declared; empty if unknown.
 	Caller string
-	Code   status.Code
+	// Code is Canceled for a call that its caller gave up, whatever its handler
+	// made of it.
+	Code status.Code
 	// Duration counts from when the request was read.
 	Duration time.Duration
 }
@@ -62,8 +64,12 @@ type RefusedEvent struct {
 	// Path and Method are as the peer sent them: of any value.
 	Path, Method string
 	Code         status.Code
-	// Reason is limit, wrong-endpoint, connections, deadline (it passed before a
-	// handler could start), or empty for unknown methods and codecs.
+	// Reason of a call is limit, wrong-endpoint, auth, deadline (it passed before a
+	// handler could start), cancel (nobody waited any more before a handler could
+	// start), or empty for unknown methods and compressors. Of a connection it is
+	// connections (too many), protocol (nothing here speaks what it sent, or it was
+	// plaintext where TLS is wanted), tls (the handshake failed) or silent (it sent
+	// nothing in time).
 	Reason string
 }
 

@@ -5,6 +5,7 @@ package rpcruntime
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"time"
 
@@ -45,6 +46,7 @@ type runtimeOptions struct {
 	observer   Observer
 	limits     wire.Limits
 	dial       func(ctx context.Context, address string) (net.Conn, error)
+	heartbeat  time.Duration // 0: the transport's default
 }
 
 // WithoutRegistry makes a runtime that knows of no registry, whatever the
@@ -105,6 +107,18 @@ func WithDialer(dial func(ctx context.Context, address string) (net.Conn, error)
 	return runtimeOption(func(o *runtimeOptions) { o.dial = dial })
 }
 
+// WithHeartbeat sets for how long a connection on which calls are pending, or
+// pushes are waited for, may be silent before it is asked for a sign of life,
+// and how long that may stay unanswered. Default 15 s; values of 0 and below are
+// ignored.
+func WithHeartbeat(interval time.Duration) RuntimeOption {
+	return runtimeOption(func(o *runtimeOptions) {
+		if interval > 0 {
+			o.heartbeat = interval
+		}
+	})
+}
+
 type serverOptions struct {
 	services     []string
 	advertise    *string
@@ -113,12 +127,19 @@ type serverOptions struct {
 	maxCalls     int64
 	interceptors []ServerInterceptor
 	transport    transport.Config
+
+	maxRequestBytes int64
+	authenticator   Authenticator
+	protocols       []Protocol
+	tls             *tls.Config // nil: none
+	wantsTLS        bool        // ServerTLS was there
+	plaintext       bool        // beside TLS
 }
 
 func defaultServerOptions(rt *Runtime) serverOptions {
 	return serverOptions{
 		services: rt.opts.env.services, drainTimeout: 25 * time.Second, maxConns: 10_000, maxCalls: 65_536,
-		transport: rt.transportConfig(),
+		transport: rt.transportConfig(), maxRequestBytes: 256 << 20,
 	}
 }
 
@@ -167,6 +188,17 @@ func MaxConcurrentCalls(n int) ServerOption {
 	})
 }
 
+// MaxRequestBytes bounds the bytes of requests, metadata and payload, decompressed
+// ones as they are then, that a server serves at once on all its connections;
+// what exceeds it is refused. Default 256 MiB; values of 0 and below are ignored.
+func MaxRequestBytes(n int64) ServerOption {
+	return serverOption(func(o *serverOptions) {
+		if n > 0 {
+			o.maxRequestBytes = n
+		}
+	})
+}
+
 // ServerIntercept wraps every method registered afterwards; the first is
 // outermost.
 func ServerIntercept(interceptors ...ServerInterceptor) ServerOption {
@@ -180,6 +212,10 @@ type clientOptions struct {
 	hasCodec     bool
 	methods      policy.Methods
 	fields       policy.CallFields
+	token        TokenSource
+	compress     codec.CompressType
+	secure       secure
+	push         pushWishes
 }
 
 // Endpoints fixes the addresses, host:port, of the instances: the registry is not
@@ -197,6 +233,15 @@ func WithCodec(t codec.Type) ClientOption {
 // ClientIntercept wraps every call of the client; the first is outermost.
 func ClientIntercept(interceptors ...ClientInterceptor) ClientOption {
 	return clientOption(func(o *clientOptions) { o.interceptors = append(o.interceptors, interceptors...) })
+}
+
+// WithCompression makes the client compress the arguments that take more than
+// codec.CompressAbove bytes once encoded. A callee that is sent a compressed
+// argument may compress its reply likewise; compressed replies are understood
+// in any case. codec.CompressGzip is known to every peer; an old peer ends the
+// connection over another type that it does not know.
+func WithCompression(t codec.CompressType) ClientOption {
+	return clientOption(func(o *clientOptions) { o.compress = t })
 }
 
 // FixedPolicy says how a client with Endpoints makes its calls, where a registry

@@ -84,6 +84,9 @@ func inWorld(t *testing.T, f func(w *world)) {
 	})
 }
 
+// pass lets time pass in the bubble.
+func (w *world) pass(d time.Duration) { time.Sleep(d) }
+
 func (w *world) dial(ctx context.Context, address string) (net.Conn, error) {
 	if address == testRegistry {
 		<-ctx.Done()

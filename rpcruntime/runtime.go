@@ -81,11 +81,31 @@ func dialTCP(ctx context.Context, address string) (net.Conn, error) {
 func (rt *Runtime) now() time.Duration { return time.Since(rt.start) }
 
 func (rt *Runtime) transportConfig() transport.Config {
-	return transport.Config{Limits: rt.opts.limits, Wheel: rt.wheel, Log: rt.log, Counters: rt.counters}
+	return transport.Config{
+		Limits: rt.opts.limits, Wheel: rt.wheel, Log: rt.log, Counters: rt.counters, HeartbeatInterval: rt.opts.heartbeat,
+	}
 }
 
 // Counters returns what the runtime's connections count. They go on counting.
 func (rt *Runtime) Counters() *transport.Counters { return rt.counters }
+
+// ServerStats returns the sum of the figures of the runtime's servers.
+func (rt *Runtime) ServerStats() ServerStats {
+	rt.mu.Lock()
+	servers := slices.Clone(rt.servers)
+	rt.mu.Unlock()
+	var sum ServerStats
+	for _, srv := range servers {
+		s := srv.Stats()
+		sum.Connections += s.Connections
+		sum.MaxConnections += s.MaxConnections
+		sum.Calls += s.Calls
+		sum.MaxCalls += s.MaxCalls
+		sum.RequestBytes += s.RequestBytes
+		sum.MaxRequestBytes += s.MaxRequestBytes
+	}
+	return sum
+}
 
 // addServer makes the runtime the owner of s, unless it has been closed.
 func (rt *Runtime) addServer(s *Server) bool {
@@ -173,9 +193,7 @@ func (rt *Runtime) cutLinks() {
 	links := slices.Collect(maps.Values(rt.links))
 	rt.mu.Unlock()
 	for _, l := range links {
-		if c := l.conn.Load(); c != nil {
-			c.Drain(rt.closing)
-		}
+		l.drainConns(rt.closing)
 	}
 }
 

@@ -5,11 +5,11 @@ package rpcruntime
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,21 +33,39 @@ type Server struct {
 	// Invariant: running <= inFlight, but for an instant.
 	running, inFlight atomic.Int64
 	workers           workers
+	// delay is the smoothed time between reading a request and its handler's
+	// start, in nanoseconds.
+	delay atomic.Int64
+	// shared bounds the bytes of requests on all connections.
+	shared *transport.Shared
+	// loose are the calls without a connection of ours.
+	loose looseCalls
 	// values is the context whose values handlers see.
 	values context.Context // handlers inherit values, not cancellation
 
 	// accepting are the loops of Serve; lateDrains drain what they accepted in a drain.
 	accepting, lateDrains sync.WaitGroup
+	// sniffing are the newcomers' goroutines, protocols those of Protocol.Serve.
+	sniffing, protocols sync.WaitGroup
+	// foreignListeners are those of opts.protocols, made by the first Serve.
+	foreignListeners []*foreignListener
+	// broken gets the first error of a Protocol.Serve.
+	broken chan error // of capacity 1
 
 	mu        sync.Mutex // guards what follows, and writes to handlers and services
 	listeners map[net.Listener]struct{}
-	conns     map[*transport.ServerConn]struct{}
-	watches   []func()
-	port      string // of the first listener
-	state     serverState
+	// conns are our connections, with what was agreed on those with TLS.
+	conns        map[*transport.ServerConn]*tls.ConnectionState
+	newcomers    map[*newcomer]struct{}
+	foreignConns map[*foreignConn]struct{}
+	watches      []func()
+	port         string // of the first listener
+	state        serverState
 	// drainedBy is when a drain that runs must be over.
 	drainedBy time.Time
 	grace     time.Duration
+	// endDrain ends what a drain waits for; nil before.
+	endDrain context.CancelFunc
 	// wasCut: a drain's context ended. What still comes is closed at once.
 	wasCut bool
 	// unfinished counts the calls that were in flight then.
@@ -88,12 +106,14 @@ var ErrServerClosed = errors.New("rpcruntime: the server has been drained; make 
 func (rt *Runtime) NewServer(opts ...ServerOption) *Server {
 	s := &Server{
 		rt: rt, opts: defaultServerOptions(rt), listeners: map[net.Listener]struct{}{},
-		conns: map[*transport.ServerConn]struct{}{}, values: context.Background(),
-		closing: make(chan struct{}), done: make(chan struct{}),
+		conns: map[*transport.ServerConn]*tls.ConnectionState{}, newcomers: map[*newcomer]struct{}{}, foreignConns: map[*foreignConn]struct{}{},
+		values: context.Background(), broken: make(chan error, 1), closing: make(chan struct{}), done: make(chan struct{}),
 	}
 	for _, o := range opts {
 		o.applyServer(&s.opts)
 	}
+	s.shared = transport.NewShared(s.opts.maxRequestBytes)
+	s.opts.transport.Shared, s.opts.transport.Load = s.shared, s.load
 	s.handlers.Store(&handlerTable{byName: map[methodName]*handler{}, paths: map[string]struct{}{}})
 	s.services.Store(&[]*served{})
 	if !rt.addServer(s) { // too late: Serve says so
@@ -104,31 +124,40 @@ func (rt *Runtime) NewServer(opts ...ServerOption) *Server {
 }
 
 func (s *Server) register(h handler, fn ServerInvoker) {
-	if err := s.tryRegister(h, fn); err != nil {
+	if err := s.tryRegister(registration{h, fn}); err != nil {
 		panic(err) //nolint:forbidigo // a mistake in the program, found at its start
 	}
 }
 
-// tryRegister adds the handler h, with fn behind the interceptors.
-func (s *Server) tryRegister(h handler, fn ServerInvoker) error {
-	path, method, err := splitMethod(h.name)
-	if err != nil {
-		return fmt.Errorf("rpcruntime: %w", err)
-	}
-	if reservedPath(path) {
-		return fmt.Errorf("rpcruntime: method %q: paths that start with %q belong to the protocol", h.name, wire.ControlPath)
-	}
-	h.invoke = serverChain(fn, s.opts.interceptors)
+// registration is a handler, with the function that goes behind the interceptors.
+type registration struct {
+	handler
+	fn ServerInvoker
+}
+
+// tryRegister adds all handlers, or none.
+func (s *Server) tryRegister(all ...registration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.handlers.Load()
-	key := methodName{path, method}
-	if _, taken := old.byName[key]; taken {
-		return fmt.Errorf("rpcruntime: method %q is registered already", h.name)
-	}
 	table := &handlerTable{byName: maps.Clone(old.byName), paths: maps.Clone(old.paths)}
-	table.byName[key] = &h
-	table.paths[path] = struct{}{}
+	for _, r := range all {
+		path, method, err := splitMethod(r.name)
+		if err != nil {
+			return fmt.Errorf("rpcruntime: %w", err)
+		}
+		if reservedPath(path) {
+			return fmt.Errorf("rpcruntime: method %q: paths that start with %q belong to the protocol", r.name, wire.ControlPath)
+		}
+		key := methodName{path, method}
+		if _, taken := table.byName[key]; taken {
+			return fmt.Errorf("rpcruntime: method %q is registered already", r.name)
+		}
+		h := r.handler
+		h.invoke = serverChain(r.fn, s.opts.interceptors)
+		table.byName[key] = &h
+		table.paths[path] = struct{}{}
+	}
 	s.handlers.Store(table)
 	return nil
 }
@@ -155,8 +184,8 @@ func (s *Server) ListenAndServe(ctx context.Context, addr string) error {
 
 // Serve accepts connections from ln, which it closes, until ctx ends. The end of
 // ctx starts the drain; Serve returns when that is over: nil if every call that
-// was read has been answered, an error if the drain had to be cut. Handlers see
-// ctx's values, but not its end.
+// was read has been answered, an error if the drain had to be cut, or if the
+// options or a Protocol do not work. Handlers see ctx's values, but not its end.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if err := s.start(ctx, ln); err != nil {
 		_ = ln.Close() // the reason for not serving matters more
@@ -168,14 +197,19 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		defer close(accepted)
 		s.accept(ln)
 	}()
+	var broken error
 	select {
 	case <-ctx.Done():
 	case <-accepted: // the listener was closed
+	case broken = <-s.broken:
 	}
-	return s.drain(context.WithoutCancel(ctx), s.opts.drainTimeout)
+	return errors.Join(broken, s.drain(context.WithoutCancel(ctx), s.opts.drainTimeout))
 }
 
 func (s *Server) start(ctx context.Context, ln net.Listener) error {
+	if err := s.opts.checkTLS(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == serverDraining {
@@ -184,6 +218,8 @@ func (s *Server) start(ctx context.Context, ln net.Listener) error {
 	if s.state == serverIdle {
 		s.state = serverServing
 		s.values = context.WithoutCancel(ctx)
+		s.loose.start()
+		s.startProtocols(ln.Addr())
 		s.identifyLocked(ln)
 	}
 	s.listeners[ln] = struct{}{}
@@ -226,21 +262,39 @@ func (s *Server) pause(d time.Duration) bool {
 	}
 }
 
+// serveConn gives a new connection its place, if there is one.
 func (s *Server) serveConn(nc net.Conn) {
 	s.mu.Lock()
-	full := len(s.conns) >= s.opts.maxConns
-	s.mu.Unlock()
-	if full {
+	switch {
+	case s.countConnsLocked() >= s.opts.maxConns:
+		s.mu.Unlock()
 		s.rt.log.Info("connection refused: too many", "peer", nc.RemoteAddr().String(), "limit", s.opts.maxConns)
-		s.rt.observer.Refused(RefusedEvent{Reason: "connections"})
+		s.rt.observer.Refused(RefusedEvent{Reason: reasonConnections})
 		_ = nc.Close() // refused anyway
-		return
+	case s.wasCut:
+		s.mu.Unlock()
+		_ = nc.Close() // as all others
+	case s.opts.tls != nil || len(s.opts.protocols) > 0:
+		n := &newcomer{srv: s, nc: nc, until: time.Now().Add(sniffTimeout)}
+		s.newcomers[n] = struct{}{}
+		s.sniffing.Add(1)
+		s.mu.Unlock()
+		go n.sniff()
+	default:
+		s.takeConnLocked(nc, nil, nil)
 	}
+}
+
+// countConnsLocked counts the connections of all kinds.
+func (s *Server) countConnsLocked() int { return len(s.conns) + len(s.newcomers) + len(s.foreignConns) }
+
+// takeConnLocked serves a connection that speaks our protocol, of which read was
+// read. It unlocks.
+func (s *Server) takeConnLocked(nc net.Conn, state *tls.ConnectionState, read []byte) {
 	// The lock is held over NewServer, so that Closed, which removes the
-	// connection, finds it there.
-	s.mu.Lock()
-	c := transport.NewServer(nc, s.opts.transport, (*serverHandler)(s), nil)
-	s.conns[c] = struct{}{}
+	// connection, finds it there, and so does attach.
+	c := transport.NewServer(nc, s.opts.transport, (*serverHandler)(s), read)
+	s.conns[c] = state
 	draining, grace, by, wasCut := s.state == serverDraining, s.grace, s.drainedBy, s.wasCut
 	s.mu.Unlock()
 	switch {
@@ -254,7 +308,10 @@ func (s *Server) serveConn(nc net.Conn) {
 
 // attach gives a connection its place in the server. Called by its reader.
 func (s *Server) attach(c *transport.ServerConn) *inboundConn {
-	ic := &inboundConn{conn: c, peer: Peer{Addr: c.RemoteAddr().String()}}
+	s.mu.Lock()
+	state := s.conns[c]
+	s.mu.Unlock()
+	ic := &inboundConn{srv: s, conn: c, peer: Peer{Addr: c.RemoteAddr().String(), TLS: state}}
 	c.Attachment = ic
 	return ic
 }
@@ -265,129 +322,11 @@ func (s *Server) detach(c *transport.ServerConn, _ error) {
 	s.mu.Unlock()
 }
 
-// drainMargin is what the end of a drain needs: bye, half-close, discard.
-const drainMargin = 2 * time.Second
-
-// Drain stops taking new work, finishes what was taken, tells callers to go
-// elsewhere, and returns when all is done or ctx or DrainTimeout has cut it: then
-// connections and the contexts of handlers end, and Drain returns an error at
-// most a second later, even if a handler does not heed that. A server that is
-// draining can still call.
-func (s *Server) Drain(ctx context.Context) error { return s.drain(ctx, s.opts.drainTimeout) }
-
-func (s *Server) drain(ctx context.Context, timeout time.Duration) error {
-	s.mu.Lock()
-	if s.state == serverDraining {
-		s.mu.Unlock()
-		defer context.AfterFunc(ctx, s.cut)()
-		<-s.done
-		return s.drainErr
-	}
-	s.state = serverDraining
-	s.grace = max(timeout-drainMargin, timeout/2)
-	s.drainedBy = time.Now().Add(timeout)
-	conns := slices.Collect(maps.Keys(s.conns))
-	s.mu.Unlock()
-	s.rt.log.Info("draining", "connections", len(conns), "inFlight", s.inFlight.Load(), "timeout", timeout.String())
-
-	began := time.Now()
-	stop := context.AfterFunc(ctx, s.cut)
-	defer stop()
-	s.leave()
-	s.drainConns(conns, timeout)
-	s.closeListeners()
-	s.accepting.Wait()
-	s.drainConns(s.remaining(), time.Until(s.drainedBy)) // those that came meanwhile
-	s.lateDrains.Wait()
-	s.drainErr = s.outcome(time.Since(began), timeout)
-	if !s.workers.close(handlerMargin) {
-		s.rt.log.Info("handlers go on although their contexts have ended", "calls", s.inFlight.Load())
-	}
-	s.rt.removeServer(s)
-	close(s.done)
-	return s.drainErr
-}
-
-// outcome says whether a drain that took so long had to be cut.
-func (s *Server) outcome(took, timeout time.Duration) error {
-	s.mu.Lock()
-	unfinished := s.unfinished
-	s.mu.Unlock()
-	if took >= timeout { // only what is cut takes as long
-		unfinished = max(unfinished, s.inFlight.Load(), 1)
-	}
-	if unfinished == 0 {
-		return nil
-	}
-	return fmt.Errorf("rpcruntime: drain cut after %s with %s unfinished: raise DrainTimeout, or have handlers heed the end of their contexts",
-		took.Round(time.Millisecond), plural(int(unfinished), "call"))
-}
-
-// handlerMargin is how long a drain that was cut waits for handlers to see that
-// their contexts have ended.
-const handlerMargin = time.Second
-
-func (s *Server) drainConns(conns []*transport.ServerConn, timeout time.Duration) {
-	var all sync.WaitGroup
-	for _, c := range conns {
-		all.Go(func() { c.Drain(s.grace, timeout) })
-	}
-	all.Wait()
-}
-
-func (s *Server) remaining() []*transport.ServerConn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.conns))
-}
-
-// leave ends what ties the server to the registry: it is not to be found by
-// newcomers any more.
-func (s *Server) leave() {
-	s.mu.Lock()
-	watches := s.watches
-	s.watches = nil
-	for _, v := range *s.services.Load() {
-		if v.unwatch != nil {
-			watches = append(watches, v.unwatch)
-		}
-	}
-	s.mu.Unlock()
-	for _, stop := range watches {
-		stop()
-	}
-}
-
-func (s *Server) closeListeners() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.closing)
-	for ln := range s.listeners {
-		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			s.rt.log.Error(err, "closing a listener failed", "address", ln.Addr().String())
-		}
-	}
-	clear(s.listeners)
-}
-
-// cut ends every connection at once; a drain runs and waits for their ends.
-func (s *Server) cut() {
-	s.mu.Lock()
-	s.wasCut = true
-	s.unfinished = max(s.unfinished, s.inFlight.Load())
-	conns := slices.Collect(maps.Keys(s.conns))
-	s.mu.Unlock()
-	var all sync.WaitGroup
-	for _, c := range conns {
-		all.Go(c.Close)
-	}
-	all.Wait()
-}
-
-// ServerConnOf returns the connection that a handler's call came on, for pushes
-// to that caller.
-func ServerConnOf(ctx context.Context) (*transport.ServerConn, bool) {
-	if c, ok := handling(ctx); ok {
+// ServerConnOf returns the connection that a handler's call came on; PushConnOf
+// is for pushes that this process encodes. ok is false for calls that came by
+// another way.
+func ServerConnOf(ctx context.Context) (_ *transport.ServerConn, ok bool) {
+	if c, ok := handling(ctx); ok && c.conn.conn != nil {
 		return c.conn.conn, true
 	}
 	return nil, false

@@ -64,17 +64,5 @@ func (w *workers) close(d time.Duration) bool {
 	}
 	w.idle = nil
 	w.mu.Unlock()
-	ended := make(chan struct{})
-	go func() { // as long as the slowest handler
-		w.all.Wait()
-		close(ended)
-	}()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ended:
-		return true
-	case <-t.C:
-		return false
-	}
+	return waitFor(&w.all, d)
 }

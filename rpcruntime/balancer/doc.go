@@ -38,7 +38,8 @@
 //
 // Invariants:
 //  1. A Picker never changes after Build, save RoundRobin's counter.
-//  2. Each successful Pick counts one call in flight, each Done takes one away.
+//  2. Each successful Pick, and each Begin, counts one call in flight; each Done
+//     takes one away.
 //  3. An endpoint's state lives as long as its id is in the Table; a state that
 //     was removed keeps working for the calls that still hold it.
 //  4. A suspect is picked only on evidence: because it answered on the

@@ -75,7 +75,7 @@ const (
 // The first cache line is all that Pick reads and Done writes; what updates
 // write is on the second, so that they do not slow down calls.
 type EndpointState struct {
-	// Invariant: inFlight = successful Picks - Dones >= 0.
+	// Invariant: inFlight = successful Picks + Begins - Dones >= 0.
 	inFlight     atomic.Int32
 	marks        atomic.Uint32
 	avoidUntil   atomic.Int64
@@ -119,8 +119,12 @@ func (s *EndpointState) Attached() any { return s.attached }
 // InFlight returns the number of calls that were picked and are not done.
 func (s *EndpointState) InFlight() int { return int(s.inFlight.Load()) }
 
+// Begin counts a call in flight on an endpoint that no Picker chose: for calls
+// that go to every endpoint. Done must be called for it.
+func (s *EndpointState) Begin() { s.inFlight.Add(1) }
+
 // Done says how the attempt ended. It must be called exactly once for each
-// successful Pick.
+// successful Pick, and each Begin.
 func (s *EndpointState) Done(o Outcome) {
 	s.inFlight.Add(-1)
 	m := s.marks.Load()

@@ -1,0 +1,148 @@
+// Copyright The Fairlead Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rpcruntime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fairlead/fairlead/rpcruntime/balancer"
+	"github.com/fairlead/fairlead/rpcruntime/codec"
+	"github.com/fairlead/fairlead/rpcruntime/internal/buffer"
+	"github.com/fairlead/fairlead/rpcruntime/status"
+	"github.com/fairlead/fairlead/rpcruntime/transport"
+	"github.com/fairlead/fairlead/rpcruntime/wire"
+)
+
+// request makes the request that all attempts send. The buffer holds its payload.
+func (o *outgoingCall) request(ctx context.Context) (*buffer.Buffer, error) {
+	path, method, err := splitMethod(o.call.Method)
+	if err != nil {
+		return nil, status.Errorf(status.InvalidArgument, "rpc: %w", err).WithFate(status.FateUnexecuted)
+	}
+	md, err := outgoing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opts := &o.client.opts
+	t := opts.codec
+	if !opts.hasCodec {
+		t = codec.TypeFor(o.call.Arg, o.call.Reply)
+	}
+	buf := encodeBuffer()
+	payload, err := o.client.rt.codecs.Append(t, buf.B, o.call.Arg)
+	if err != nil {
+		buf.Free()
+		return nil, o.badArgument(err)
+	}
+	buf.B = payload
+	compress := codec.CompressNone
+	if len(payload) > codec.CompressAbove {
+		compress = opts.compress
+	}
+	if compress != codec.CompressNone {
+		plain := buf
+		if buf, err = o.compress(compress, plain.B); err != nil {
+			plain.Free()
+			return nil, o.badArgument(err)
+		}
+		plain.Free() // nobody has seen it
+	}
+	o.req = transport.Request{
+		Path: path, Method: method, Serialize: wire.Serialize(t), Compress: wire.Compress(compress), Meta: md, Payload: buf.B, Oneway: o.call.Oneway,
+	}
+	return buf, nil
+}
+
+func (o *outgoingCall) compress(t codec.CompressType, data []byte) (*buffer.Buffer, error) {
+	buf := encodeBuffer()
+	b, err := o.client.rt.codecs.Compress(t, buf.B, data)
+	if err != nil {
+		buf.Free()
+		return nil, err
+	}
+	buf.B = b
+	return buf, nil
+}
+
+func (o *outgoingCall) badArgument(err error) error {
+	return status.Errorf(status.InvalidArgument, "rpc: %s %s: %w", o.client.service, o.call.Method, err).WithFate(status.FateUnexecuted)
+}
+
+// partialReply is a payload that came with an error: old servers send what their
+// handler had filled in of its reply.
+type partialReply struct {
+	header  wire.Header
+	payload []byte
+}
+
+// answered reads the answer of the endpoint.
+func (o *outgoingCall) answered(state *balancer.EndpointState, result *transport.Result, extended bool) *status.Error {
+	o.call.ReplyMetadata = replyMeta(result.Meta)
+	o.client.sizes.note(o.call.Method, len(result.Payload))
+	if result.Header.Status() == wire.StatusNormal {
+		return o.decode(result)
+	}
+	failed := readError(result, extended)
+	o.learn(state, failed)
+	if len(result.Payload) > 0 && o.call.Reply != nil {
+		// Kept until it is known that no attempt follows: two replies must not mix.
+		o.partial = &partialReply{result.Header, append([]byte(nil), result.Payload...)}
+	}
+	return failed
+}
+
+// decode fills the caller's reply. An empty payload leaves it as it is, as rpcx
+// does.
+func (o *outgoingCall) decode(result *transport.Result) *status.Error {
+	if o.makeReply != nil {
+		o.call.Reply = o.makeReply()
+	}
+	if o.call.Reply == nil {
+		return nil
+	}
+	err := o.client.rt.decodeFrame(result.Header, result.Payload, o.call.Reply)
+	if err == nil {
+		return nil
+	}
+	code := status.Internal
+	if errors.Is(err, codec.ErrTooLarge) {
+		code = status.ResourceExhausted
+	}
+	return status.Errorf(code, "rpc: %s %s: %w", o.client.service, o.call.Method, err).WithFate(status.FateExecuted)
+}
+
+// decodePartial fills the caller's reply with what came beside the error that
+// the call ends with, if that decodes. docs/wire-protocol.md §2
+func (o *outgoingCall) decodePartial() {
+	if p := o.partial; p != nil {
+		if err := o.client.rt.decodeFrame(p.header, p.payload, o.call.Reply); err != nil {
+			o.client.rt.log.V(1).Info("what came beside an error does not decode", "service", o.client.service, "method", o.call.Method, "error", loggable(err.Error()))
+		}
+	}
+}
+
+// decodeFrame decodes a frame's payload.
+func (rt *Runtime) decodeFrame(h wire.Header, payload []byte, into any) error {
+	return rt.decode(codec.Type(h.Serialize()), codec.CompressType(h.Compress()), payload, into)
+}
+
+// decode decompresses and decodes, in the goroutine of whoever wants the value.
+func (rt *Runtime) decode(t codec.Type, compress codec.CompressType, payload []byte, into any) error {
+	if compress != codec.CompressNone && len(payload) > 0 {
+		buf := buffer.Get(2 * len(payload))
+		defer func() { buf.Free() }() // what it has become
+		limit := rt.opts.limits.WithDefaults().DecompressedBytes
+		plain, err := rt.codecs.Decompress(compress, buf.B, payload, limit)
+		if errors.Is(err, codec.ErrTooLarge) {
+			return fmt.Errorf("%w, which is %d bytes", err, limit)
+		}
+		if err != nil {
+			return err
+		}
+		buf.B, payload = plain, plain
+	}
+	return rt.codecs.Decode(t, payload, into)
+}
