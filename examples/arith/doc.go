@@ -10,7 +10,9 @@
 //
 // Main flow: Register gives a server the methods. One Go type for each message
 // serves all codecs: MsgPack and JSON see its fields, A and B, and Protobuf its
-// methods Marshal and Unmarshal, which go by arithpb/arith.proto.
+// methods Marshal and Unmarshal, which go by arithpb/arith.proto. What both
+// programs have beside is here too: the files of TLS, the token that a server
+// wants, the pushes that it sends.
 //
 // Concurrency: the methods keep nothing between calls.
 //
