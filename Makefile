@@ -120,6 +120,10 @@ stress-unit:
 stress-envtest:
 	@$(STEP) "tests against an API server $(RACE) x $(STRESS_ENVTEST_COUNT)" hack/test-envtest.sh $(RACE) -count=$(STRESS_ENVTEST_COUNT) -timeout 60m $(TESTFLAGS)
 
+.PHONY: bench-wire
+bench-wire: ## Measures cancelling, drains, half-open connections and large messages: about 3 minutes.
+	@go run ./rpcruntime/internal/wirebench
+
 .PHONY: fuzz
 fuzz: ## Runs each fuzz target for FUZZTIME=30s.
 	@hack/fuzz.sh $(FUZZTIME)
