@@ -97,7 +97,7 @@ func newMetrics(limit int) *Metrics {
 		refused:       map[string]prometheus.Counter{},
 		held:          map[serviceKey]holding{},
 	}
-	for _, reason := range []string{"limit", "wrong-endpoint", "connections", "deadline", "unimplemented", other} {
+	for _, reason := range []string{"limit", "wrong-endpoint", "connections", "deadline", "auth", "cancel", "protocol", "tls", "silent", "unimplemented", other} {
 		m.refused[reason] = m.serverRefused.WithLabelValues(reason)
 	}
 	m.client = newTable(limit, clientKey{other, other}, m.newClientMethod)

@@ -57,10 +57,15 @@ fairlead_registry_info{digest="3fa9c21e",origin="cached",role="Caller",service="
 fairlead_server_calls_total{code="InvalidArgument",method="Echo.Say"} 1
 # HELP fairlead_server_refused_total Calls and connections that were refused before any handler saw them.
 # TYPE fairlead_server_refused_total counter
+fairlead_server_refused_total{reason="auth"} 0
+fairlead_server_refused_total{reason="cancel"} 0
 fairlead_server_refused_total{reason="connections"} 1
 fairlead_server_refused_total{reason="deadline"} 0
 fairlead_server_refused_total{reason="limit"} 1
 fairlead_server_refused_total{reason="other"} 1
+fairlead_server_refused_total{reason="protocol"} 0
+fairlead_server_refused_total{reason="silent"} 0
+fairlead_server_refused_total{reason="tls"} 0
 fairlead_server_refused_total{reason="unimplemented"} 1
 fairlead_server_refused_total{reason="wrong-endpoint"} 0
 `
@@ -120,7 +125,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		"fairlead_client_calls_total": limit + 1, "fairlead_client_call_seconds": limit + 1,
 		"fairlead_client_attempts_total": limit + 1, "fairlead_client_failed_attempts_total": limit + 1,
 		"fairlead_server_calls_total": limit + 1, "fairlead_server_call_seconds": limit + 1,
-		"fairlead_server_refused_total": 6, "fairlead_registry_changes_total": kindsOfChange*limit + 1, "fairlead_registry_info": limit,
+		"fairlead_server_refused_total": 11, "fairlead_registry_changes_total": kindsOfChange*limit + 1, "fairlead_registry_info": limit,
 	} {
 		if got := testutil.CollectAndCount(m, name); got > most || got == 0 {
 			t.Errorf("%s has %d series, want 1 to %d", name, got, most)

@@ -25,6 +25,10 @@ var mayImport = map[string][]string{
 	"rpcruntime/wire":     {},
 	"rpcruntime/policy":   {},
 	"rpcruntime/internal": {"rpcruntime/internal/..."},
+	// A second implementation proves something only if it shares nothing.
+	"rpcruntime/internal/rpcxpeer": {},
+	// A program that measures, and no user's program has.
+	"rpcruntime/internal/wirebench": {"rpcruntime", "rpcruntime/codec", "rpcruntime/status", "rpcruntime/transport", "rpcruntime/wire", "rpcruntime/policy", "rpcruntime/internal/..."},
 	// Its deciders, which are pure.
 	"rpcruntime/balancer": {"rpcruntime/policy", "rpcruntime/status"},
 	"rpcruntime/outlier":  {"rpcruntime/policy"},
@@ -40,6 +44,7 @@ var mayImport = map[string][]string{
 		"rpcruntime/codec", "rpcruntime/transport", "rpcruntime/registry",
 	},
 	// Adapters and the test kit stand on top of it.
+	"rpcruntime/gateway": {"rpcruntime", "rpcruntime/codec", "rpcruntime/status"},
 	"rpcruntime/metrics": {"rpcruntime"},
 	"rpcruntime/otel":    {"rpcruntime"},
 	"rpcruntime/rpctest": {"rpcruntime/..."},
@@ -55,7 +60,7 @@ var mayImport = map[string][]string{
 	// The one place where the operator is a program of its own runtime.
 	"controllers/registry/serve": {"internal/...", "rpcruntime", "rpcruntime/metrics", "rpcruntime/registry", "rpcruntime/policy"},
 	"fairleadtest":               {"api/...", "internal/...", "rpcruntime/..."},
-	"examples":                   {"examples/...", "rpcruntime", "rpcruntime/status", "rpcruntime/codec"},
+	"examples":                   {"examples/...", "rpcruntime", "rpcruntime/status", "rpcruntime/codec", "rpcruntime/gateway"},
 	"cmd":                        {"api/...", "config/...", "internal/...", "controllers/...", "cmd/...", "examples/...", "rpcruntime/..."},
 }
 

@@ -23,6 +23,7 @@ var pure = []string{
 // owner, whose Close waits for it. A * stands for what lies below, too.
 var goroutineStarters = []string{
 	"rpcruntime", "rpcruntime/internal/wheel", "rpcruntime/transport", "rpcruntime/registry", "rpcruntime/rpctest",
+	"rpcruntime/gateway", "rpcruntime/internal/rpcxpeer", "rpcruntime/internal/wirebench",
 	"internal/publish", "internal/manifest", "controllers/*", "cmd/*", "examples/*",
 }
 
