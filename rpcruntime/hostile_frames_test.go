@@ -16,9 +16,6 @@ import (
 	"github.com/fairlead/fairlead/rpcruntime/wire"
 )
 
-// hostileRounds is how often an attack is repeated to see whether memory grows.
-const hostileRounds = 100
-
 // offence is something that a peer sends and must not. bytes makes it; seq is
 // what an answer has to repeat.
 type offence struct {

@@ -6,3 +6,6 @@
 package rpcruntime
 
 const raceEnabled = false
+
+// hostileRounds is how often an attack is repeated to see whether memory grows.
+const hostileRounds = 100

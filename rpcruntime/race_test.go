@@ -6,3 +6,7 @@
 package rpcruntime
 
 const raceEnabled = true
+
+// hostileRounds is how often an attack is repeated to see whether memory grows, fewer under the race
+// detector, which makes each several times as slow.
+const hostileRounds = 32
