@@ -230,7 +230,7 @@ func (o *outgoingCall) send(ctx context.Context, state *balancer.EndpointState, 
 	}
 	result, err := conn.Do(ctx, until, &o.req)
 	if err != nil {
-		failed = refusedLate(status.Convert(err), state.Endpoint().Addresses[0])
+		failed = refusedLate(status.Convert(err), state.Endpoint().Addresses[0], conn.Heard())
 		outcome = outcomeOf(ctx, failed)
 		return failed
 	}

@@ -121,9 +121,10 @@ func isRefusal(err error) bool {
 
 // refusedLate makes an error of a lost connection better if the peer refused our
 // certificate: with TLS 1.3 that comes when this side's handshake is over and a
-// request may have left, which the peer can then not have read.
-func refusedLate(err *status.Error, address string) *status.Error {
-	if !isRefusal(err) {
+// request may have left, which the peer can then not have read. From a peer that
+// was heard before, an alert says nothing of the kind.
+func refusedLate(err *status.Error, address string, heard bool) *status.Error {
+	if heard || !isRefusal(err) {
 		return err
 	}
 	return unmade(refusedCertificate(address, errors.Unwrap(err))).WithCause(err)

@@ -22,6 +22,10 @@ func (o *outgoingCall) request(ctx context.Context) (*buffer.Buffer, error) {
 	if err != nil {
 		return nil, status.Errorf(status.InvalidArgument, "rpc: %w", err).WithFate(status.FateUnexecuted)
 	}
+	if reservedPath(path) {
+		return nil, status.Errorf(status.InvalidArgument, "rpc: method %q: paths that start with %q belong to the protocol", o.call.Method, wire.ControlPath).
+			WithFate(status.FateUnexecuted)
+	}
 	md, err := outgoing(ctx)
 	if err != nil {
 		return nil, err

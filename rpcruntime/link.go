@@ -269,16 +269,23 @@ func (l *link) Draining(c *transport.ClientConn) {
 
 // Ended is called by the connection's reader.
 func (l *link) Ended(c *transport.ClientConn, reason error) {
+	l.mu.Lock()
+	_, drained := l.drained[c]
+	delete(l.drained, c)
+	l.mu.Unlock()
 	if !l.conn.CompareAndSwap(c, nil) && !l.bulk.conn.CompareAndSwap(c, nil) {
 		return
 	}
 	l.mu.Lock()
-	_, drained := l.drained[c]
-	delete(l.drained, c)
 	last := l.conn.Load() == nil && l.bulk.conn.Load() == nil
 	refused := last && isRefusal(reason)
 	if refused { // the next would be too
 		l.failed, l.failedAt = unmade(refusedCertificate(l.key.addresses, reason)), l.rt.now()
+	}
+	if !last && drained && len(l.drained) == 0 {
+		for e := range l.users { // it was idle; the other one is not sent away
+			e.state.Undrain()
+		}
 	}
 	l.mu.Unlock()
 	if !last {

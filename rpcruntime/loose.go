@@ -73,7 +73,7 @@ func (c *looseCalls) removeLocked(call looseCall) {
 // more are taken then.
 func (c *looseCalls) drain(ctx context.Context) {
 	c.mu.Lock()
-	if len(c.calls) > 0 {
+	for len(c.calls) > 0 && ctx.Err() == nil { // others may be taken while we wait
 		settled := make(chan struct{})
 		c.settled = settled
 		c.mu.Unlock()

@@ -69,6 +69,7 @@ func TestIdleConnectionsAreCheap(t *testing.T) {
 // Connections that come and go leave nothing, whatever they were used for.
 func TestConnectionsLeaveNothing(t *testing.T) {
 	v := newVictim(t)
+	v.warm()
 	for name, use := range map[string]func(p *hostilePeer){
 		"nothing": func(*hostilePeer) {},
 		"a call": func(p *hostilePeer) {

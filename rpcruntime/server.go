@@ -113,7 +113,7 @@ func (rt *Runtime) NewServer(opts ...ServerOption) *Server {
 		o.applyServer(&s.opts)
 	}
 	s.shared = transport.NewShared(s.opts.maxRequestBytes)
-	s.opts.transport.Shared, s.opts.transport.Load = s.shared, s.load
+	s.opts.transport.Shared, s.opts.transport.Load, s.opts.transport.DrainTimeout = s.shared, s.load, s.opts.drainTimeout
 	s.handlers.Store(&handlerTable{byName: map[methodName]*handler{}, paths: map[string]struct{}{}})
 	s.services.Store(&[]*served{})
 	if !rt.addServer(s) { // too late: Serve says so

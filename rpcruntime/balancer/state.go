@@ -156,6 +156,9 @@ func (s *EndpointState) Avoid(now, delay time.Duration) {
 // Drain notes that the endpoint's connection said drain.
 func (s *EndpointState) Drain() { s.marks.Or(markDraining) }
 
+// Undrain notes that none of its connections that stand says drain any more.
+func (s *EndpointState) Undrain() { s.marks.And(^markDraining) }
+
 // Drop takes the endpoint out at once: it says that it is not who it is taken
 // for. It comes back when the registry names another address or Pod for it, and
 // is tried again after a while, longer from time to time: it may have been asked

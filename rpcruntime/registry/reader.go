@@ -103,11 +103,15 @@ func (r *reader) text(limit int) string {
 	return string(r.take(n))
 }
 
-// bytes reads bytes, as a copy: what is read from is not ours.
+// bytes reads bytes, as a copy: what is read from is not ours. None are nil, as
+// they are encoded.
 func (r *reader) bytes(limit int) []byte {
 	n := r.sized("bytes", 0, 0, 0xc4, 1)
 	if n > uint64(limit) {
 		r.failf("%d bytes, more than %d", n, limit)
+	}
+	if n == 0 {
+		return nil
 	}
 	return slices.Clone(r.take(n))
 }

@@ -90,10 +90,15 @@ func (c *serverRole) track(in *Inbound) (first bool, refused *status.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.read++
-	if c.serving >= c.cfg.MaxCalls || c.calls-c.serving >= c.cfg.MaxCalls+fewAnswers {
+	switch {
+	case c.answers.Load() > max(c.cfg.MaxRequestBytes, fewAnswerBytes):
+		refused = status.New(status.ResourceExhausted, "more bytes of answers wait on one connection than the caller reads")
+		in.size = 0
+	case c.serving >= c.cfg.MaxCalls || c.calls-c.serving >= c.cfg.MaxCalls+fewAnswers:
 		refused = status.Errorf(status.ResourceExhausted, "more than %d calls in flight on one connection", c.cfg.MaxCalls)
 		in.size = 0
-	} else if size := in.size; true {
+	default:
+		size := in.size
 		in.size = 0
 		refused = c.conn().reserveLocked(in, size)
 	}

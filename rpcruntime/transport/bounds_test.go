@@ -296,3 +296,21 @@ func TestLevelsAreZeroAfterAPeerThatDoesNotRead(t *testing.T) {
 		checkLevels(t, cfg.Counters)
 	})
 }
+
+// docs/wire-protocol.md §5: what remains of the caller's attempt, however odd.
+func TestServerTimeout(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"1500": 1500 * time.Millisecond, "1": time.Millisecond, "0": 1, "-5": 1, "-9223372036855": 1, "-9223372036854775808": 1,
+		"": 0, "soon": 0, "9223372036855": 0, "99999999999999999999": 0,
+	} {
+		b := wire.Begin(nil, wire.Header{}, "", "")
+		b.Meta(wire.KeyServerTimeout, value)
+		f, err := wire.Parse(b.Payload(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := serverTimeout(f.Meta); got != want {
+			t.Errorf("%q is %s, want %s", value, got, want)
+		}
+	}
+}

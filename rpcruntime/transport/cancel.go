@@ -121,6 +121,7 @@ func (c *clientRole) settleCancels(understood bool) {
 // hello before anything else.
 func (c *clientRole) oldPeer() {
 	c.old = true
+	c.answered.Store(true)
 	c.settleCancels(false)
 }
 

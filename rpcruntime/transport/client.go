@@ -42,6 +42,8 @@ type ClientConn struct {
 	shut atomic.Bool
 
 	cancels cancels // guarded by w.mu
+	// answered: the peer answered before any hello.
+	answered atomic.Bool
 
 	// The rest belongs to the reader.
 
@@ -229,11 +231,34 @@ func (c *ClientConn) Drain(ctx context.Context) {
 	c.calls.close()
 	select {
 	case <-c.calls.whenEmpty():
+		c.sayEnd(ctx)
 	case <-ctx.Done():
 	case <-c.ended:
 	}
 	c.Close()
 }
+
+// sayEnd half-closes, and waits until the callee has read everything and closes,
+// too. Closing at once, with something of the callee's still under way, would make
+// the kernel throw away what the callee has not read yet: oneway calls, say.
+func (c *ClientConn) sayEnd(ctx context.Context) {
+	c.w.close(errClosed)
+	c.w.settle()
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	t := time.NewTimer(linger)
+	defer t.Stop()
+	select {
+	case <-c.ended:
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// Heard reports whether the callee has answered anything, a hello included.
+func (c *ClientConn) Heard() bool { return c.peer.Load() != nil || c.answered.Load() }
 
 // Draining reports whether new calls should use another connection.
 func (c *ClientConn) Draining() bool { return c.draining.Load() }

@@ -42,6 +42,9 @@ type Config struct {
 	// Shared bounds the callee's connections together. Nil: each has only its own
 	// bounds.
 	Shared *Shared
+	// DrainTimeout bounds the end of a connection whose peer sent a frame too large
+	// to be thrown away: what else runs on it may finish. Default 25 s.
+	DrainTimeout time.Duration
 	// Load tells callers how busy the callee is, at most every 100 ms. It is
 	// called by readers and must not block. Nil: they are told nothing.
 	Load func() wire.Load
@@ -55,6 +58,7 @@ func (c Config) withDefaults() Config {
 	def(&c.FrameTimeout, 10*time.Second)
 	def(&c.WriteTimeout, 10*time.Second)
 	def(&c.IdleTimeout, 5*time.Minute)
+	def(&c.DrainTimeout, 25*time.Second)
 	def(&c.HeartbeatInterval, 15*time.Second)
 	if c.Counters == nil {
 		c.Counters = new(Counters)

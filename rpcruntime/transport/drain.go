@@ -28,23 +28,28 @@ const untilCut time.Duration = math.MaxInt64
 //	  half-close, discard input             the same
 //
 // grace is how long what the caller still sends is served; timeout bounds the
-// whole, after which the connection is cut. Calling it again while it runs only
-// waits. docs/wire-protocol.md §8
+// whole, after which the connection is cut. Calling it while a drain runs only
+// waits, and cuts that after timeout. docs/wire-protocol.md §8
 func (c *ServerConn) Drain(grace, timeout time.Duration) {
-	c.startDrain(grace, timeout)
+	if !c.startDrain(grace, timeout) {
+		cut := time.AfterFunc(timeout, func() { c.end(&drainTimeoutError{timeout}) })
+		defer cut.Stop()
+	}
 	<-c.done
 }
 
 // startDrain is Drain without waiting. The connection owns the goroutine: its
 // end ends it, and waits for it.
-func (c *ServerConn) startDrain(grace, timeout time.Duration) {
+// It reports false if one runs already, or the connection is over.
+func (c *ServerConn) startDrain(grace, timeout time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.drained || c.gone != nil {
-		return
+		return false
 	}
 	c.drained = true
 	go c.drain(grace, timeout)
+	return true
 }
 
 func (c *ServerConn) drain(grace, timeout time.Duration) {

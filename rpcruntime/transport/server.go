@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/rpcruntime/internal/buffer"
@@ -37,6 +38,8 @@ type ServerConn struct {
 	Attachment any
 
 	handler Handler
+	// answers are the bytes of payloads of answers that wait to be appended.
+	answers atomic.Int64
 
 	mu sync.Mutex // guards what follows
 	// running are the requests that can still be cancelled.
@@ -249,7 +252,10 @@ func (in *Inbound) end(f *outFrame, write bool) {
 	others, wanted := c.forget(in)
 	if wanted && !in.Header.Oneway() {
 		if write {
+			n := int64(len(f.payload))
+			c.answers.Add(n)
 			_ = c.w.send(context.Background(), time.Time{}, f, nil, others) // the connection's end is told to Ender
+			c.answers.Add(-n)
 		} else {
 			_ = c.w.post(f) // as above
 		}
@@ -415,7 +421,7 @@ func (c *serverRole) oversized(o *oversized) error {
 		}
 	}
 	if first || !o.err.Discardable {
-		c.conn().startDrain(0, c.cfg.WriteTimeout)
+		c.conn().startDrain(0, c.cfg.DrainTimeout)
 		return errStopReading
 	}
 	return nil
@@ -486,8 +492,11 @@ func serverTimeout(m wire.Meta) time.Duration {
 		return 0
 	}
 	ms, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil || ms > int64(1<<63-1)/int64(time.Millisecond) {
+	switch {
+	case err != nil || ms > int64(1<<63-1)/int64(time.Millisecond):
 		return 0
+	case ms <= 0:
+		return 1 // spent already: expires at once
 	}
-	return max(time.Duration(ms)*time.Millisecond, 1) // spent already: expires at once
+	return time.Duration(ms) * time.Millisecond
 }
