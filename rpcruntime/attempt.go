@@ -23,10 +23,14 @@ const waitForPolicy = 10 * time.Second
 // outgoingCall is a call under way: the innermost part of the client.
 type outgoingCall struct {
 	client *Client
-	call   *ClientCall
+	// call is a copy, so that the caller's own need not be on the heap.
+	call   ClientCall
 	policy *methodPolicy
 	req    transport.Request
-	start  time.Duration
+	// began is when the call began, and start the same in the runtime's time. asOf
+	// is when the clock was last read: what follows at once shares the reading.
+	began       time.Time
+	start, asOf time.Duration
 	// deadline is the caller's or the policy's, whichever is earlier.
 	deadline time.Time
 
@@ -53,9 +57,11 @@ type failure struct {
 
 // perform makes the call: the end of the interceptors' chain.
 func (c *Client) perform(ctx context.Context, call *ClientCall) error {
-	o := outgoingCall{client: c, call: call, start: c.rt.now()}
+	o := outgoingCall{client: c, call: *call, began: time.Now()}
+	o.start = o.began.Sub(c.rt.start)
+	o.asOf = o.start
 	err := o.run(ctx)
-	call.Attempts = o.sent
+	call.Reply, call.ReplyMetadata, call.raw, call.Attempts = o.call.Reply, o.call.ReplyMetadata, o.call.raw, o.sent
 	c.rt.observer.Called(CalledEvent{
 		Service: c.service, Method: call.Method, Code: status.CodeOf(err), Attempts: o.sent, Duration: c.rt.now() - o.start,
 	})
@@ -75,19 +81,23 @@ func (o *outgoingCall) run(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return status.Convert(err).WithFate(status.FateUnexecuted)
 	}
-	began := time.Now()
-	wait := began.Add(waitForPolicy)
-	if d, ok := ctx.Deadline(); ok {
-		wait = d
-	}
-	st, err := c.current(ctx, wait, o.call.waitForService)
-	if err != nil {
-		return err
+	until, bounded := ctx.Deadline()
+	st := c.state.Load()
+	if st.snapshot == nil {
+		wait := until
+		if !bounded {
+			wait = o.began.Add(waitForPolicy)
+		}
+		var err error
+		if st, err = c.current(ctx, wait, o.call.waitForService); err != nil {
+			return err
+		}
+		o.asOf = c.rt.now()
 	}
 	o.policy = st.method(o.call.Method)
-	o.deadline = began.Add(o.policy.timeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(o.deadline) {
-		o.deadline = d
+	o.deadline = o.began.Add(o.policy.timeout)
+	if bounded && until.Before(o.deadline) {
+		o.deadline = until
 	}
 	if o.policy.refused {
 		return status.Errorf(status.Unimplemented, "rpc: %s does not declare the method %s, and refuses what it does not declare", c.service, o.call.Method).
@@ -195,12 +205,14 @@ var errNoEndpoint = status.New(status.Unavailable, "no endpoint").WithFate(statu
 
 // attempt makes one attempt. state is nil if there was no endpoint to try.
 func (o *outgoingCall) attempt(ctx context.Context) (state *balancer.EndpointState, failed *status.Error) {
-	now := o.client.rt.now()
-	if state = o.pick(now); state == nil {
+	if o.sent > 0 {
+		o.asOf = o.client.rt.now()
+	}
+	if state = o.pick(o.asOf); state == nil {
 		return nil, errNoEndpoint
 	}
 	o.made++
-	return state, o.send(ctx, state, o.attemptDeadline(now))
+	return state, o.send(ctx, state, o.attemptDeadline())
 }
 
 // send makes one attempt on an endpoint that a call in flight was counted on.
@@ -243,15 +255,17 @@ func (o *outgoingCall) send(ctx context.Context, state *balancer.EndpointState, 
 }
 
 // attemptDeadline is when the attempt that is about to be made must be over.
-func (o *outgoingCall) attemptDeadline(now time.Duration) time.Time {
+func (o *outgoingCall) attemptDeadline() time.Time {
+	spent := o.asOf - o.start
 	n := retry.NextAttempt{
-		Number: o.made, Idempotent: o.repeatable(), OtherUntried: o.policy.picker.Size() > len(o.tried)+1, Remaining: time.Until(o.deadline),
+		Number: o.made, Idempotent: o.repeatable(), OtherUntried: o.policy.picker.Size() > len(o.tried)+1,
+		Remaining: o.deadline.Sub(o.began) - spent,
 	}
-	limit := retry.AttemptTimeout(o.policy.rules, n, o.policy.budget, now)
+	limit := retry.AttemptTimeout(o.policy.rules, n, o.policy.budget, o.asOf)
 	if limit >= n.Remaining {
 		return o.deadline
 	}
-	return time.Now().Add(limit)
+	return o.began.Add(spent + limit)
 }
 
 // outcomeOf says what a failed attempt tells of its endpoint.

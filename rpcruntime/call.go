@@ -34,17 +34,37 @@ func CallInto(ctx context.Context, c *Client, method string, arg, reply any, opt
 func (c *Client) do(ctx context.Context, call *ClientCall, opts []CallOption) error {
 	call.Service = c.service
 	if len(opts) == 0 {
-		return c.invoke(ctx, call)
+		return c.pass(ctx, call)
 	}
 	var o callOptions // apart, for it costs an allocation
 	for _, opt := range opts {
 		opt.applyCall(&o)
 	}
 	call.waitForService = o.waitForService
-	err := c.invoke(ctx, call)
+	err := c.pass(ctx, call)
 	if o.replyMetadata != nil {
 		*o.replyMetadata = call.ReplyMetadata
 	}
+	return err
+}
+
+// pass hands a call to the interceptors. They get one of their own, which they may
+// keep; without them there is none to allocate.
+func (c *Client) pass(ctx context.Context, call *ClientCall) error {
+	if len(c.opts.interceptors) == 0 {
+		return c.perform(ctx, call)
+	}
+	seen := *call
+	if call.raw.mode == notRaw {
+		err := c.invoke(ctx, &seen)
+		*call = seen
+		return err
+	}
+	got := seen.show()
+	err := c.invoke(ctx, &seen)
+	raw := rawCall{reply: append(call.raw.reply, *got...)}
+	*call = seen
+	call.raw = raw
 	return err
 }
 

@@ -121,11 +121,8 @@ func (c *callContext) endAs(err error, cancelled bool) {
 }
 
 // givenUp reports whether the caller gave up while the handler ran.
-func (c *callContext) givenUp() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cancelled
-}
+// REQUIRES: end was called by the same goroutine; cancelled does not change then.
+func (c *callContext) givenUp() bool { return c.cancelled }
 
 // metadata returns what came with the call.
 func (c *callContext) metadata() Metadata {
@@ -137,8 +134,8 @@ func (c *callContext) metadata() Metadata {
 	return c.call.Metadata
 }
 
-// expire ends the context at its deadline.
-func (c *callContext) expire() { c.end(context.DeadlineExceeded) }
+// Expire ends the context at its deadline.
+func (c *callContext) Expire() { c.end(context.DeadlineExceeded) }
 
 // ConnEnded ends the context with its connection.
 func (c *callContext) ConnEnded(error) { c.end(context.Canceled) }

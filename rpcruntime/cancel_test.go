@@ -117,7 +117,7 @@ func waitingTask(t *testing.T, srv *Server, ran *atomic.Int32) (*task, <-chan tr
 		})
 		h = srv.lookup([]byte("Raw"), []byte("Echo"))
 	}
-	return &task{srv: srv, in: in, conn: &inboundConn{srv: srv}, handler: h, ticket: limit.Ticket{}}, answers
+	return &task{srv: srv, in: in, conn: &inboundConn{srv: srv}, handler: h, ticket: limit.Ticket{}, peer: &Peer{}}, answers
 }
 
 func TestCancelBeforeTheHandlerStarts(t *testing.T) {

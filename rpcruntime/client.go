@@ -121,7 +121,7 @@ func (c *Client) open() error {
 		return fmt.Errorf("client: %w", err)
 	}
 	if c.rt.registry == nil {
-		return fmt.Errorf("client of %s: no registry: set FAIRLEAD_REGISTRY, or give the client Endpoints", c.service)
+		return fmt.Errorf("client of %s: no registry: set FAIRLEAD_REGISTRY, mount /var/run/fairlead as `fairlead inject` does, or give the client Endpoints", c.service)
 	}
 	stop := c.watch()
 	c.mu.Lock()
@@ -162,7 +162,7 @@ func (c *Client) apply(s *policy.Snapshot) {
 	if c.closed {
 		return
 	}
-	ch := c.table.Replace(s.Endpoints)
+	ch := c.updateLocked(s)
 	for _, state := range ch.Added {
 		e := &endpoint{client: c, state: state}
 		state.Attach(e)
@@ -181,6 +181,15 @@ func (c *Client) apply(s *policy.Snapshot) {
 			c.rt.leave(e)
 		}
 	}
+}
+
+// updateLocked brings the table in line with a snapshot: with its few changes,
+// where they are known, and else with all of it.
+func (c *Client) updateLocked(s *policy.Snapshot) balancer.Changes {
+	if changed, removed, known := s.EndpointsSince(c.state.Load().snapshot); known {
+		return c.table.Apply(changed, removed)
+	}
+	return c.table.Replace(s.Endpoints)
 }
 
 // buildLocked makes the state for a snapshot over the table as it is.

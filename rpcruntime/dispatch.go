@@ -28,7 +28,7 @@ type inboundConn struct {
 
 	// The rest belongs to the connection's reader.
 
-	announced wire.Announcement // zero for a peer that announced nothing
+	announced *wire.Announcement // the connection's; nil for a peer that announced nothing
 	// services is what service and wrong were found in: the server may learn
 	// who it is while connections stand.
 	services *[]*served
@@ -40,7 +40,7 @@ type inboundConn struct {
 func (s *serverHandler) Announced(c *transport.ServerConn, a *wire.Announcement) {
 	srv := s.server()
 	ic := srv.attach(c)
-	ic.announced = *a
+	ic.announced = a
 	if a.Caller != "" {
 		ic.peer.Name, ic.peer.Source = a.Caller, PeerDeclared
 	}
@@ -53,10 +53,16 @@ func (s *serverHandler) Announced(c *transport.ServerConn, a *wire.Announcement)
 // place finds the service that a connection is meant for, again whenever the
 // server has learnt of one.
 func (s *Server) place(ic *inboundConn) {
-	if services := s.services.Load(); services != ic.services {
-		ic.services = services
-		ic.service, ic.wrong = s.servedAs(ic.announced.To), s.checkIdentity(&ic.announced)
+	services := s.services.Load()
+	if services == ic.services {
+		return
 	}
+	a := ic.announced
+	if a == nil {
+		a = new(wire.Announcement)
+	}
+	ic.services = services
+	ic.service, ic.wrong = s.servedAs(a.To), s.checkIdentity(a)
 }
 
 // Request is called by the connection's reader: it must not block or write, and
@@ -78,27 +84,32 @@ func (s *Server) dispatch(in *transport.Inbound, ic *inboundConn) {
 		s.refuse(in, ic.peer, status.New(status.Unavailable, ic.wrong.Error()), wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonWrongEndpoint}, wire.ReasonWrongEndpoint)
 		return
 	}
-	peer, refusal := s.authenticate(in, ic.peer)
-	if refusal != nil {
-		s.refuse(in, peer, refusal, wire.Retry{Word: wire.RetryUnexecuted, After: refusal.RetryAfter()}, reasonAuth)
-		return
+	peer := &ic.peer
+	if s.opts.authenticator != nil {
+		proven, refusal := s.authenticate(in, ic.peer)
+		if refusal != nil {
+			s.refuse(in, proven, refusal, wire.Retry{Word: wire.RetryUnexecuted, After: refusal.RetryAfter()}, reasonAuth)
+			return
+		}
+		peer = &proven
 	}
 	h, refusal := s.find(in, ic)
 	if refusal != nil {
-		s.refuse(in, peer, refusal, wire.Retry{Word: wire.RetryUnexecuted}, "")
+		s.refuse(in, *peer, refusal, wire.Retry{Word: wire.RetryUnexecuted}, "")
 		return
 	}
 	limited := wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit}
 	if !s.enter() {
-		s.refuse(in, peer, status.Errorf(status.ResourceExhausted, "the server runs %s already, the most that it takes", plural(int(s.opts.maxCalls), "call")), limited, wire.ReasonLimit)
+		s.refuse(in, *peer, status.Errorf(status.ResourceExhausted, "the server runs %s already, the most that it takes", plural(int(s.opts.maxCalls), "call")), limited, wire.ReasonLimit)
 		return
 	}
-	ticket, decision := ic.service.admit(h.name, peer, s.rt.now())
+	// The time of the read will do: limits are not finer than a batch of frames.
+	ticket, decision := ic.service.admit(h.name, *peer, in.Received.Sub(s.rt.start))
 	if decision.Verdict == limit.Refuse {
 		s.running.Add(-1)
 		s.inFlight.Add(-1)
 		limited.After = decision.After
-		s.refuse(in, peer, limitError(decision), limited, wire.ReasonLimit)
+		s.refuse(in, *peer, limitError(decision), limited, wire.ReasonLimit)
 		return
 	}
 	in.Keep()
@@ -123,7 +134,17 @@ func (s *Server) begin(t *task) {
 	case err != nil:
 		ender.ConnEnded(err)
 	}
+	if t.handler.pace.isQuick() && t.in.RunHere(t) {
+		s.workers.all.Add(1)
+		return
+	}
 	s.workers.run(t)
+}
+
+// Run serves the call in the place of a worker, for the reader of its connection.
+func (t *task) Run() {
+	defer t.srv.workers.all.Done()
+	t.serve()
 }
 
 // find returns the handler of a request, or why there is none for it.

@@ -6,7 +6,6 @@ package rpcruntime
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/fairlead/fairlead/rpcruntime/balancer"
 	"github.com/fairlead/fairlead/rpcruntime/codec"
@@ -30,8 +29,41 @@ func (o *outgoingCall) request(ctx context.Context) (*buffer.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
+	t, payload, buf, err := o.payload()
+	if err != nil {
+		return nil, o.badArgument(err)
+	}
+	compress := codec.CompressNone
+	if len(payload) > codec.CompressAbove {
+		compress = o.client.opts.compress
+	}
+	if compress != codec.CompressNone {
+		plain := buf
+		buf, err = o.compress(compress, payload)
+		plain.Free() // nobody has seen it
+		if err != nil {
+			return nil, o.badArgument(err)
+		}
+		payload = buf.B
+	}
+	o.req = transport.Request{
+		Path: path, Method: method, Serialize: wire.Serialize(t), Compress: wire.Compress(compress), Meta: md, Payload: payload, Oneway: o.call.Oneway,
+	}
+	return buf, nil
+}
+
+// payload returns the encoded argument, and the buffer that it is in; nil for
+// bytes of the caller's own.
+func (o *outgoingCall) payload() (codec.Type, []byte, *buffer.Buffer, error) {
 	opts := &o.client.opts
 	t := opts.codec
+	if o.call.raw.mode != notRaw {
+		if !opts.hasCodec {
+			t = codec.TypeRaw
+		}
+		payload, buf, err := o.rawPayload()
+		return t, payload, buf, err
+	}
 	if !opts.hasCodec {
 		t = codec.TypeFor(o.call.Arg, o.call.Reply)
 	}
@@ -39,25 +71,10 @@ func (o *outgoingCall) request(ctx context.Context) (*buffer.Buffer, error) {
 	payload, err := o.client.rt.codecs.Append(t, buf.B, o.call.Arg)
 	if err != nil {
 		buf.Free()
-		return nil, o.badArgument(err)
+		return t, nil, nil, err
 	}
 	buf.B = payload
-	compress := codec.CompressNone
-	if len(payload) > codec.CompressAbove {
-		compress = opts.compress
-	}
-	if compress != codec.CompressNone {
-		plain := buf
-		if buf, err = o.compress(compress, plain.B); err != nil {
-			plain.Free()
-			return nil, o.badArgument(err)
-		}
-		plain.Free() // nobody has seen it
-	}
-	o.req = transport.Request{
-		Path: path, Method: method, Serialize: wire.Serialize(t), Compress: wire.Compress(compress), Meta: md, Payload: buf.B, Oneway: o.call.Oneway,
-	}
-	return buf, nil
+	return t, payload, buf, nil
 }
 
 func (o *outgoingCall) compress(t codec.CompressType, data []byte) (*buffer.Buffer, error) {
@@ -91,7 +108,7 @@ func (o *outgoingCall) answered(state *balancer.EndpointState, result *transport
 	}
 	failed := readError(result, extended)
 	o.learn(state, failed)
-	if len(result.Payload) > 0 && o.call.Reply != nil {
+	if len(result.Payload) > 0 && (o.call.Reply != nil || o.call.raw.mode != notRaw) {
 		// Kept until it is known that no attempt follows: two replies must not mix.
 		o.partial = &partialReply{result.Header, append([]byte(nil), result.Payload...)}
 	}
@@ -104,10 +121,7 @@ func (o *outgoingCall) decode(result *transport.Result) *status.Error {
 	if o.makeReply != nil {
 		o.call.Reply = o.makeReply()
 	}
-	if o.call.Reply == nil {
-		return nil
-	}
-	err := o.client.rt.decodeFrame(result.Header, result.Payload, o.call.Reply)
+	err := o.decodeReply(result.Header, result.Payload)
 	if err == nil {
 		return nil
 	}
@@ -118,11 +132,23 @@ func (o *outgoingCall) decode(result *transport.Result) *status.Error {
 	return status.Errorf(code, "rpc: %s %s: %w", o.client.service, o.call.Method, err).WithFate(status.FateExecuted)
 }
 
+// decodeReply decodes into the caller's reply, if there is one.
+func (o *outgoingCall) decodeReply(h wire.Header, payload []byte) error {
+	switch {
+	case o.call.raw.mode == rawDirect, o.call.raw.mode == rawSeen && o.call.Reply != nil:
+		return o.takeRaw(h, payload)
+	case o.call.Reply == nil:
+		return nil
+	default:
+		return o.client.rt.decodeFrame(h, payload, o.call.Reply)
+	}
+}
+
 // decodePartial fills the caller's reply with what came beside the error that
 // the call ends with, if that decodes. docs/wire-protocol.md §2
 func (o *outgoingCall) decodePartial() {
 	if p := o.partial; p != nil {
-		if err := o.client.rt.decodeFrame(p.header, p.payload, o.call.Reply); err != nil {
+		if err := o.decodeReply(p.header, p.payload); err != nil {
 			o.client.rt.log.V(1).Info("what came beside an error does not decode", "service", o.client.service, "method", o.call.Method, "error", loggable(err.Error()))
 		}
 	}
@@ -138,11 +164,7 @@ func (rt *Runtime) decode(t codec.Type, compress codec.CompressType, payload []b
 	if compress != codec.CompressNone && len(payload) > 0 {
 		buf := buffer.Get(2 * len(payload))
 		defer func() { buf.Free() }() // what it has become
-		limit := rt.opts.limits.WithDefaults().DecompressedBytes
-		plain, err := rt.codecs.Decompress(compress, buf.B, payload, limit)
-		if errors.Is(err, codec.ErrTooLarge) {
-			return fmt.Errorf("%w, which is %d bytes", err, limit)
-		}
+		plain, err := rt.decompress(compress, buf.B, payload)
 		if err != nil {
 			return err
 		}

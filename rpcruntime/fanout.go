@@ -188,9 +188,9 @@ func (o *outgoingCall) fanOut(ctx context.Context) error {
 // fanTo makes the attempt at one endpoint, and makes it again there if it surely
 // never left or was never read: the endpoint is as it was, its connection is not.
 func (o *outgoingCall) fanTo(ctx context.Context, state *balancer.EndpointState, r *fanResult) {
-	call := ClientCall{Service: o.call.Service, Method: o.call.Method}
 	one := outgoingCall{
-		client: o.client, call: &call, policy: o.policy, req: o.req, start: o.start, deadline: o.deadline, made: 1, makeReply: o.call.fan.reply,
+		client: o.client, call: ClientCall{Service: o.call.Service, Method: o.call.Method}, policy: o.policy, req: o.req,
+		began: o.began, start: o.start, deadline: o.deadline, made: 1, makeReply: o.call.fan.reply,
 	}
 	for again := true; ; again = false {
 		if ctx.Err() != nil {
@@ -209,7 +209,7 @@ func (o *outgoingCall) fanTo(ctx context.Context, state *balancer.EndpointState,
 		one.observe(r.address, r.err, retry.Decision{Reason: retry.StopAttempts})
 		break
 	}
-	r.sent, r.reply, r.metadata = one.sent, call.Reply, call.ReplyMetadata
+	r.sent, r.reply, r.metadata = one.sent, one.call.Reply, one.call.ReplyMetadata
 }
 
 // lostUnread reports whether the request was lost with its connection, unread.

@@ -361,7 +361,7 @@ func TestFanOutsResendWhatWasNotRead(t *testing.T) {
 	stale.Close()
 	l.conn.Store(stale)
 	r := fanResult{}
-	o := outgoingCall{client: c, call: &ClientCall{Method: "Raw.Count", Arg: idBytes(2), fan: &fan{}}, policy: c.state.Load().method("Raw.Count"), deadline: time.Now().Add(patience)}
+	o := outgoingCall{client: c, call: ClientCall{Method: "Raw.Count", Arg: idBytes(2), fan: &fan{}}, policy: c.state.Load().method("Raw.Count"), deadline: time.Now().Add(patience)}
 	buf, err := o.request(t.Context())
 	if err != nil {
 		t.Fatal(err)

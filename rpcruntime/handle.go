@@ -17,12 +17,16 @@ import (
 // handler is one registered method.
 type handler struct {
 	name string // Path.Method
+	pace *pace
 	// decode reads an argument. Typed handlers know their type: no reflection.
 	decode func(s *codec.Set, t codec.Type, payload []byte) (arg any, err error)
 	// raw replies go back as they are.
 	raw bool
 	// invoke is the chain of interceptors around the user's function.
 	invoke ServerInvoker
+	// direct is the user's function of a raw handler without interceptors, which
+	// spares its argument and its reply an allocation each; else nil.
+	direct func(ctx context.Context, req []byte) ([]byte, error)
 }
 
 // Handle registers fn for the method Path.Method, in every codec of the runtime.
@@ -53,15 +57,26 @@ func Handle[Req, Resp any](srv *Server, method string, fn func(ctx context.Conte
 // the slice that it gets, and must not change the one that it returned: large
 // ones are written from where they are. It panics as Handle does.
 func HandleRaw(srv *Server, method string, fn func(ctx context.Context, req []byte) ([]byte, error)) {
-	srv.register(handler{name: method, raw: true, decode: func(_ *codec.Set, _ codec.Type, payload []byte) (any, error) {
-		return append(make([]byte, 0, len(payload)), payload...), nil
-	}}, func(ctx context.Context, call *ServerCall) (any, error) {
+	h := handler{name: method, raw: true, decode: func(_ *codec.Set, _ codec.Type, payload []byte) (any, error) {
+		return copied(payload), nil
+	}}
+	if len(srv.opts.interceptors) == 0 {
+		h.direct = fn
+	}
+	srv.register(h, func(ctx context.Context, call *ServerCall) (any, error) {
 		req, ok := call.Arg.([]byte)
 		if !ok {
 			return nil, fmt.Errorf("interceptor replaced the argument of %s by a %T: it must stay a []byte", method, call.Arg)
 		}
 		return fn(ctx, req)
 	})
+}
+
+// copied returns a copy of b, which is not nil.
+func copied(b []byte) []byte {
+	c := make([]byte, len(b))
+	copy(c, b)
+	return c
 }
 
 // mustBeValue panics if T is a pointer or an interface.

@@ -32,6 +32,7 @@ type ClientCall struct {
 
 	waitForService bool
 	fan            *fan // not nil for a call to every endpoint
+	raw            rawCall
 }
 
 // ClientInvoker makes a call, or hands it on.

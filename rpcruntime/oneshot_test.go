@@ -113,7 +113,7 @@ func TestOneshotOfUnknownFateIsNotRepeated(t *testing.T) {
 	addr, _ := oldServer(t, func(wire.Frame) []byte { return nil })
 	c := newRuntime(t).NewClient("test", Endpoints(addr, deadAddr(t)), FixedPolicy(generous(3), "Log.Add"))
 	for _, oneway := range []bool{true, false} {
-		o := outgoingCall{client: c, call: &ClientCall{Method: "Log.Add"}, policy: c.state.Load().method("Log.Add"), made: 1, deadline: time.Now().Add(patience)}
+		o := outgoingCall{client: c, call: ClientCall{Method: "Log.Add"}, policy: c.state.Load().method("Log.Add"), made: 1, deadline: time.Now().Add(patience)}
 		o.req.Oneway = oneway
 		o.policy.budget.RecordCall(c.rt.now())
 		if d := o.decide(t.Context(), status.New(status.DeadlineExceeded, "half of it left")); d.Retry == oneway {

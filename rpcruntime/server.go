@@ -52,6 +52,9 @@ type Server struct {
 	// broken gets the first error of a Protocol.Serve.
 	broken chan error // of capacity 1
 
+	// callee makes our connections; made by the first Serve.
+	callee *transport.Callee
+
 	mu        sync.Mutex // guards what follows, and writes to handlers and services
 	listeners map[net.Listener]struct{}
 	// conns are our connections, with what was agreed on those with TLS.
@@ -154,6 +157,7 @@ func (s *Server) tryRegister(all ...registration) error {
 			return fmt.Errorf("rpcruntime: method %q is registered already", r.name)
 		}
 		h := r.handler
+		h.pace = new(pace)
 		h.invoke = serverChain(r.fn, s.opts.interceptors)
 		table.byName[key] = &h
 		table.paths[path] = struct{}{}
@@ -218,6 +222,7 @@ func (s *Server) start(ctx context.Context, ln net.Listener) error {
 	if s.state == serverIdle {
 		s.state = serverServing
 		s.values = context.WithoutCancel(ctx)
+		s.callee = transport.NewCallee(s.opts.transport, (*serverHandler)(s))
 		s.loose.start()
 		s.startProtocols(ln.Addr())
 		s.identifyLocked(ln)
@@ -291,9 +296,9 @@ func (s *Server) countConnsLocked() int { return len(s.conns) + len(s.newcomers)
 // takeConnLocked serves a connection that speaks our protocol, of which read was
 // read. It unlocks.
 func (s *Server) takeConnLocked(nc net.Conn, state *tls.ConnectionState, read []byte) {
-	// The lock is held over NewServer, so that Closed, which removes the
+	// The lock is held over Serve, so that Closed, which removes the
 	// connection, finds it there, and so does attach.
-	c := transport.NewServer(nc, s.opts.transport, (*serverHandler)(s), read)
+	c := s.callee.Serve(nc, read)
 	s.conns[c] = state
 	draining, grace, by, wasCut := s.state == serverDraining, s.grace, s.drainedBy, s.wasCut
 	s.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead/fairlead/rpcruntime/transport"
 	"github.com/fairlead/fairlead/rpcruntime/wire"
 )
 
@@ -108,7 +109,7 @@ func (n *newcomer) sort() *refusal {
 
 // secure makes the handshake of a connection that began one.
 func (n *newcomer) secure(first byte) *refusal {
-	tc := tls.Server(&sniffed{Conn: n.nc, unread: []byte{first}}, n.srv.opts.tls)
+	tc := tls.Server(transport.NewAhead(n.nc, []byte{first}), n.srv.opts.tls)
 	if err := tc.HandshakeContext(context.Background()); err != nil { // its deadline is the connection's
 		return &refusal{reasonTLS, err}
 	}

@@ -28,9 +28,11 @@ type task struct {
 	conn    *inboundConn
 	handler *handler
 	ticket  limit.Ticket
-	peer    Peer // who makes this call
-	over    bool // it has been answered; for oneway calls only, guarded by srv.loose
-	ctx     callContext
+	peer    *Peer // who makes this call; shared by the calls of a connection, and not changed
+	over    bool  // it has been answered; for oneway calls only, guarded by srv.loose
+	// waited is how long it took from the frame's arrival to the handler.
+	waited time.Duration
+	ctx    callContext
 }
 
 // serve runs the handler and answers.
@@ -53,7 +55,7 @@ func (t *task) serve() {
 	case e == nil:
 		t.respond(reply)
 	case mark.Reason == reasonDeadline || mark.Reason == reasonCancel:
-		t.srv.noteRefused(t.in, t.peer, e, mark.Reason)
+		t.srv.noteRefused(t.in, *t.peer, e, mark.Reason)
 		t.in.Fail(e, wire.Retry{Word: mark.Word}, nil, nil)
 	default:
 		t.fail(e, mark)
@@ -71,7 +73,7 @@ const (
 func (t *task) fill() {
 	ctx := &t.ctx
 	ctx.Context, ctx.conn = t.srv.values, t.conn
-	ctx.call.Method, ctx.call.Peer = t.handler.name, t.peer
+	ctx.call.Method, ctx.call.Peer = t.handler.name, *t.peer
 	ctx.call.self = &ctx.call
 	ctx.meta = append(wire.Meta(ctx.metaStore[:0]), t.in.Meta...)
 	if len(t.srv.opts.interceptors) > 0 {
@@ -82,45 +84,57 @@ func (t *task) fill() {
 	}
 }
 
+// handlerReply is what a handler returned: a value that is to be encoded, or,
+// from one that was called directly, the bytes themselves. No value is no reply.
+type handlerReply struct {
+	value  any
+	bytes  []byte
+	direct bool
+}
+
 // run decodes the argument and runs interceptors and handler. When it returns,
 // the handler's context has ended and the call counts for no limit any more: its
 // caller may send the next one as soon as it sees the answer.
-func (t *task) run() (reply any, e *status.Error, mark wire.Retry) {
+func (t *task) run() (reply handlerReply, e *status.Error, mark wire.Retry) {
 	defer t.release()
-	if e, reason := t.late(time.Now()); e != nil {
-		return nil, e, wire.Retry{Word: wire.RetryUnexecuted, Reason: reason}
+	t.waited = time.Since(t.in.Received)
+	if e, reason := t.late(t.waited); e != nil {
+		return reply, e, wire.Retry{Word: wire.RetryUnexecuted, Reason: reason}
 	}
 	ctx := &t.ctx
 	if !ctx.deadline.IsZero() {
-		ctx.timer.Init(ctx.expire)
+		ctx.timer.Init(ctx)
 		t.srv.rt.wheel.Schedule(&ctx.timer, ctx.deadline)
 	}
-	if ctx.call.Arg, e, mark = t.argument(); e != nil {
-		return nil, e, mark
+	direct, e, mark := t.argument()
+	if e != nil {
+		return reply, e, mark
 	}
-	reply, err := t.invoke(ctx)
+	reply, err := t.invoke(ctx, direct)
 	if err != nil {
-		return nil, status.Convert(err), t.markOf(err)
+		return handlerReply{}, status.Convert(err), t.markOf(err)
 	}
 	return reply, nil, wire.Retry{}
 }
 
-// late says why a request that waited for its worker need not be run any more.
-func (t *task) late(now time.Time) (e *status.Error, reason string) {
-	t.srv.noteDelay(now.Sub(t.in.Received))
+// late says why a request that waited so long for its worker need not be run any
+// more.
+func (t *task) late(waited time.Duration) (e *status.Error, reason string) {
+	t.srv.noteDelay(waited)
 	switch {
 	case t.ctx.Err() != nil:
 		return status.New(status.Canceled, "nobody waits for the call any more; its handler had not started"), reasonCancel
-	case !t.ctx.deadline.IsZero() && !now.Before(t.ctx.deadline):
+	case t.in.Timeout > 0 && waited >= t.in.Timeout:
 		return status.New(status.DeadlineExceeded, "the deadline passed before the handler could start"), reasonDeadline
 	default:
 		return nil, ""
 	}
 }
 
-// argument decodes the argument, decompressed first if need be. What it holds
-// meanwhile counts as bytes of the request.
-func (t *task) argument() (any, *status.Error, wire.Retry) {
+// argument decodes the argument into the call, decompressed first if need be;
+// that of a handler which is called directly it returns. What it holds meanwhile
+// counts as bytes of the request.
+func (t *task) argument() (direct []byte, e *status.Error, mark wire.Retry) {
 	payload := t.in.Payload
 	if c := codec.CompressType(t.in.Header.Compress()); c != codec.CompressNone {
 		buf, e, mark := t.decompress(c)
@@ -130,11 +144,15 @@ func (t *task) argument() (any, *status.Error, wire.Retry) {
 		defer buf.Free() // codecs keep nothing of it
 		payload = buf.B
 	}
+	if t.handler.direct != nil {
+		return copied(payload), nil, wire.Retry{}
+	}
 	arg, err := t.handler.decode(t.srv.rt.codecs, codec.Type(t.in.Header.Serialize()), payload)
 	if err != nil {
 		return nil, decodeError(err), wire.Retry{Word: wire.RetryUnexecuted}
 	}
-	return arg, nil, wire.Retry{}
+	t.ctx.call.Arg = arg
+	return nil, nil, wire.Retry{}
 }
 
 func (t *task) decompress(c codec.CompressType) (*buffer.Buffer, *status.Error, wire.Retry) {
@@ -183,14 +201,20 @@ func (t *task) release() {
 
 // invoke runs interceptors and handler, and turns a panic into an error that
 // tells the peer nothing of it.
-func (t *task) invoke(ctx *callContext) (reply any, err error) {
+func (t *task) invoke(ctx *callContext, direct []byte) (reply handlerReply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			t.srv.rt.log.Error(fmt.Errorf("%v", p), "handler panicked", "method", t.handler.name, "peer", loggable(t.peer.Name), "stack", string(debug.Stack()))
-			reply, err = nil, status.Errorf(status.Internal, "handler of %s panicked; its server's log says more", t.handler.name)
+			reply, err = handlerReply{}, status.Errorf(status.Internal, "handler of %s panicked; its server's log says more", t.handler.name)
 		}
 	}()
-	return t.handler.invoke(ctx, &ctx.call)
+	if fn := t.handler.direct; fn != nil {
+		reply.direct = true
+		reply.bytes, err = fn(ctx, direct)
+		return reply, err
+	}
+	reply.value, err = t.handler.invoke(ctx, &ctx.call)
+	return reply, err
 }
 
 // markOf says what is known of the execution of a call that interceptors or
@@ -226,17 +250,21 @@ func (t *task) fail(e *status.Error, mark wire.Retry) {
 	t.in.Fail(boundedText(e), mark, t.ctx.reply.take(), nil)
 }
 
-func (t *task) respond(reply any) {
-	if reply == nil {
+func (t *task) respond(reply handlerReply) {
+	if reply.direct {
+		t.send(reply.bytes)
+		return
+	}
+	if reply.value == nil {
 		t.fail(errNilReply, wire.Retry{Word: wire.RetryExecuted})
 		return
 	}
-	if raw, ok := reply.([]byte); ok && t.handler.raw {
+	if raw, ok := reply.value.([]byte); ok && t.handler.raw {
 		t.send(raw)
 		return
 	}
 	buf := encodeBuffer()
-	payload, err := t.srv.rt.codecs.Append(codec.Type(t.in.Header.Serialize()), buf.B, reply)
+	payload, err := t.srv.rt.codecs.Append(codec.Type(t.in.Header.Serialize()), buf.B, reply.value)
 	if err != nil {
 		buf.Free()
 		t.fail(status.Errorf(status.Internal, "the reply of %s could not be encoded: %w", t.handler.name, err), wire.Retry{Word: wire.RetryExecuted})
@@ -269,7 +297,7 @@ func (t *task) send(payload []byte) {
 	freeEncoded(buf)
 }
 
-// observe tells the observer how the handler ended. A call that its caller gave
+// observe tells the observer how the handler, whose context has ended, ended. A call that its caller gave
 // up has no answer, and counts as cancelled whatever the handler made of it.
 func (t *task) observe(code status.Code) {
 	if t.ctx.givenUp() {
@@ -278,8 +306,10 @@ func (t *task) observe(code status.Code) {
 			log.Info("call cancelled by its caller", "method", t.handler.name, "caller", loggable(t.peer.Name), "peer", t.peer.Addr)
 		}
 	}
+	took := time.Since(t.in.Received)
+	t.handler.pace.note(took - t.waited)
 	t.srv.rt.observer.Served(ServedEvent{
-		Method: t.handler.name, Caller: t.peer.Name, Code: code, Duration: time.Since(t.in.Received),
+		Method: t.handler.name, Caller: t.peer.Name, Code: code, Duration: took,
 	})
 }
 

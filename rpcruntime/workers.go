@@ -4,20 +4,34 @@
 package rpcruntime
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
 
-// keepIdle is how many goroutines wait for work between calls.
-const keepIdle = 256
+const (
+	// keepIdle is how many goroutines wait for work however long none comes.
+	keepIdle = 256
+	// trimEvery is how often those beyond it that nobody needed are let go.
+	trimEvery = time.Second
+)
 
 // workers runs handlers on reused goroutines, the last to finish first, so that
 // grown stacks are used again. How many run is bounded by Admit, not here.
+//
+// Under load as many are kept as the load needs: a new one costs more than most
+// handlers, for its stack has to grow.
 type workers struct {
 	mu     sync.Mutex
-	idle   []chan *task // of capacity 1
+	idle   []chan *task // of capacity 1; the last one to come at the end
 	closed bool
 	all    sync.WaitGroup
+	// least is the fewest that were idle at a time since the last trim: so many
+	// nobody needed. Kept only while trimmer stands.
+	least int
+	// trimmer stands while more than keepIdle are idle, and until it has looked
+	// again; else nil.
+	trimmer *time.Timer
 }
 
 // run hands t to a goroutine. It does not block.
@@ -26,6 +40,7 @@ func (w *workers) run(t *task) {
 	if n := len(w.idle); n > 0 {
 		next := w.idle[n-1]
 		w.idle = w.idle[:n-1]
+		w.least = min(w.least, n-1)
 		w.mu.Unlock()
 		next <- t
 		return
@@ -40,17 +55,46 @@ func (w *workers) work(t *task) {
 	mine := make(chan *task, 1)
 	for {
 		t.serve()
-		w.mu.Lock()
-		if w.closed || len(w.idle) >= keepIdle {
-			w.mu.Unlock()
+		if !w.rest(mine) {
 			return
 		}
-		w.idle = append(w.idle, mine)
-		w.mu.Unlock()
 		var ok bool
 		if t, ok = <-mine; !ok {
 			return
 		}
+	}
+}
+
+// rest makes a goroutine wait for work, unless there will be none.
+func (w *workers) rest(mine chan *task) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.idle = append(w.idle, mine)
+	if w.trimmer == nil && len(w.idle) > keepIdle {
+		w.least = 0
+		w.trimmer = time.AfterFunc(trimEvery, w.trim)
+	}
+	return true
+}
+
+// trim lets go of the goroutines that were idle all the time since the last trim.
+func (w *workers) trim() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	n := max(0, min(w.least, len(w.idle)-keepIdle))
+	for _, ch := range w.idle[:n] { // those that waited longest
+		close(ch)
+	}
+	w.idle = slices.Delete(w.idle, 0, n)
+	w.least, w.trimmer = len(w.idle), nil
+	if len(w.idle) > keepIdle {
+		w.trimmer = time.AfterFunc(trimEvery, w.trim)
 	}
 }
 
@@ -59,6 +103,9 @@ func (w *workers) work(t *task) {
 func (w *workers) close(d time.Duration) bool {
 	w.mu.Lock()
 	w.closed = true
+	if w.trimmer != nil {
+		w.trimmer.Stop()
+	}
 	for _, ch := range w.idle {
 		close(ch)
 	}

@@ -113,6 +113,16 @@ type Request struct {
 // callee: ReadError tells. Otherwise the error is a *status.Error with what is
 // known about the execution.
 func (c *ClientConn) Do(ctx context.Context, deadline time.Time, req *Request) (Result, error) {
+	s, err := c.begin(ctx, deadline, req)
+	if err != nil {
+		return Result{}, err
+	}
+	return c.await(ctx, deadline, s)
+}
+
+// begin sends a request. It is apart from Do so that a call which waits, of which
+// there may be thousands, does not have its frame on the stack any more.
+func (c *ClientConn) begin(ctx context.Context, deadline time.Time, req *Request) (*slot, error) {
 	f := outFrame{path: req.Path, method: req.Method, user: req.Meta, payload: req.Payload, request: true, announce: &c.announce}
 	if req.Timeout > 0 {
 		f.addInt(wire.KeyServerTimeout, max(1, (req.Timeout+time.Millisecond-1).Milliseconds()))
@@ -125,25 +135,25 @@ func (c *ClientConn) Do(ctx context.Context, deadline time.Time, req *Request) (
 	}
 	size := f.size()
 	if size > wire.MaxFrame-2*wire.PrefixLen-maxAnnouncement {
-		return Result{}, status.Errorf(status.InvalidArgument, "request of %d bytes: a frame holds at most %d", size, int64(wire.MaxFrame)).WithFate(status.FateUnexecuted)
+		return nil, status.Errorf(status.InvalidArgument, "request of %d bytes: a frame holds at most %d", size, int64(wire.MaxFrame)).WithFate(status.FateUnexecuted)
 	}
 	s, others, waits := c.calls.acquire(int64(size - wire.FrameLen(len(req.Path), len(req.Method), 0, 0)))
 	if s == nil {
-		return Result{}, c.full()
+		return nil, c.full()
 	}
 	s.told = req.Timeout > 0
 	f.header = wire.RequestHeader(s.seq, req.Serialize, req.Oneway).WithCompress(req.Compress)
 	if waits {
 		if err := c.awaitTurn(ctx, deadline, s); err != nil {
 			c.abandon(s)
-			return Result{}, err
+			return nil, err
 		}
 	}
 	if err := c.w.send(ctx, deadline, &f, s, others); err != nil {
 		c.abandon(s)
-		return Result{}, c.unsent(err)
+		return nil, c.unsent(err)
 	}
-	return c.await(ctx, deadline, s)
+	return s, nil
 }
 
 // maxAnnouncement bounds the metadata entry that a first request carries more.
@@ -155,13 +165,10 @@ func (c *ClientConn) await(ctx context.Context, deadline time.Time, s *slot) (Re
 	if timed {
 		c.cfg.Wheel.Schedule(&s.timer, deadline)
 	}
-	select {
-	case <-s.done:
-	case <-ctx.Done(): // nil, and so never, for a context that cannot end
-		passed := timed && !time.Now().Before(deadline)
-		c.giveUp(s, ctx.Err(), !s.told || !passed)
-		<-s.done
+	if l := c.lone.Load(); l != nil {
+		c.readHere(l, s)
 	}
+	c.awaitEnd(ctx, deadline, s)
 	result, err := s.result, s.err
 	if !timed || c.cfg.Wheel.Stop(&s.timer) {
 		s.release() // else the wheel may still look at it: leave it to the collector
@@ -170,6 +177,22 @@ func (c *ClientConn) await(ctx context.Context, deadline time.Time, s *slot) (Re
 		return Result{}, callError(err)
 	}
 	return result, nil
+}
+
+// awaitEnd waits until the call has ended, and ends it if ctx does.
+func (c *ClientConn) awaitEnd(ctx context.Context, deadline time.Time, s *slot) {
+	end := ctx.Done()
+	if end == nil { // a plain receive costs less than a select
+		<-s.done
+		return
+	}
+	select {
+	case <-s.done:
+	case <-end:
+		passed := !deadline.IsZero() && !time.Now().Before(deadline)
+		c.giveUp(s, ctx.Err(), !s.told || !passed)
+		<-s.done
+	}
 }
 
 // abandon takes back a slot whose request waits for nothing.
@@ -233,7 +256,7 @@ func (c *ClientConn) Drain(ctx context.Context) {
 	case <-c.calls.whenEmpty():
 		c.sayEnd(ctx)
 	case <-ctx.Done():
-	case <-c.ended:
+	case <-c.Ended():
 	}
 	c.Close()
 }
@@ -251,7 +274,7 @@ func (c *ClientConn) sayEnd(ctx context.Context) {
 	t := time.NewTimer(linger)
 	defer t.Stop()
 	select {
-	case <-c.ended:
+	case <-c.Ended():
 	case <-ctx.Done():
 	case <-t.C:
 	}
@@ -283,6 +306,7 @@ func (c *clientRole) frame(f wire.Frame) error {
 			c.oldPeer()
 		}
 		if s := c.calls.take(f.Seq); s != nil {
+			c.note(s.last)
 			s.answer(f, &c.r)
 		} else {
 			c.cfg.Counters.UnknownResponses.Add(1)
@@ -380,6 +404,8 @@ func (c *clientRole) oversized(o *oversized) error {
 	return nil
 }
 
+func (c *clientRole) quiet() { c.calls.trim() }
+
 func (c *clientRole) idleTick() time.Duration {
 	return min(c.cfg.HeartbeatInterval, c.cfg.IdleTimeout)
 }
@@ -408,7 +434,7 @@ func (c *clientRole) tick(now time.Time) error {
 		// An old peer answers heartbeats through its worker pool: late is not dead.
 		c.slow = true
 		c.cfg.Counters.SlowHeartbeats.Add(1)
-		c.log.V(1).Info("heartbeat unanswered by a peer without extensions", "peer", c.RemoteAddr().String())
+		c.cfg.Log.V(1).Info("heartbeat unanswered by a peer without extensions", "peer", c.RemoteAddr().String())
 	}
 	c.beat = true
 	c.beatSeq++
@@ -438,6 +464,12 @@ func heartbeatPayload(now time.Time) []byte {
 }
 
 func (c *clientRole) stopped() {}
+
+func (c *clientRole) ended() {
+	if l := c.lone.Load(); l != nil {
+		c.conn().endLone(l.state.Load())
+	}
+}
 
 // over ends every call that is left, with what is known about it.
 func (c *clientRole) over(reason error) {

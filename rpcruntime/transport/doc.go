@@ -30,14 +30,17 @@
 // Concurrency: all methods may be called at any time from any goroutine, unless
 // they say otherwise. Each connection has one reader goroutine, started by the
 // constructor, and at times one flusher and one that drains; Close and Done wait
-// for all. Handler, Ender and Events are called by the reader and must not block.
+// for all. As long as calls come one at a time, others may read, or run a handler,
+// in its place: see lone.go. Handler, Ender and Events are called by whoever reads
+// and must not block.
 // Of the locks, a writer's is taken before that of the table of calls.
 //
 // Invariants:
 //
 //  1. Each call ends exactly once, by whoever took its slot.
 //
-//  2. The reader never writes to the connection, it only appends.
+//  2. Whoever reads never writes to the connection, it only appends. The reader that
+//     runs a lone request's handler does not read, and is replaced if that takes long.
 //
 //  3. A request is called unexecuted only if Write did not accept its last byte,
 //     or the callee's bye does not count it, or the callee's dispatcher said so.
@@ -48,8 +51,10 @@
 //  5. What a peer claims is believed only after announcement and hello.
 //
 //  6. A quiet connection holds no buffers: the one to read into goes back at
-//     once, those to write from after a heartbeat interval without a byte. One
-//     that began a frame holds little more than what came of it.
+//     once, those to write from after half a second without a byte. Then its
+//     reader rests: it goes on in a new goroutine, whose stack has not grown,
+//     and over TLS waits below the TLS (Ahead). One that began a frame holds
+//     little more than what came of it.
 //
 //  7. Neither side has a queue, buffer or number of goroutines without a bound:
 //

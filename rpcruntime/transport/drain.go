@@ -35,7 +35,7 @@ func (c *ServerConn) Drain(grace, timeout time.Duration) {
 		cut := time.AfterFunc(timeout, func() { c.end(&drainTimeoutError{timeout}) })
 		defer cut.Stop()
 	}
-	<-c.done
+	<-c.done.done()
 }
 
 // startDrain is Drain without waiting. The connection owns the goroutine: its
@@ -55,7 +55,7 @@ func (c *ServerConn) startDrain(grace, timeout time.Duration) bool {
 func (c *ServerConn) drain(grace, timeout time.Duration) {
 	cut := time.AfterFunc(timeout, func() { c.end(&drainTimeoutError{timeout}) })
 	defer cut.Stop()
-	defer close(c.mayEnd)
+	defer c.mayEnd.fire()
 	began := time.Now()
 	c.mu.Lock()
 	c.grace = max(grace, time.Nanosecond)
@@ -67,13 +67,13 @@ func (c *ServerConn) drain(grace, timeout time.Duration) {
 	case grace > 0:
 		// The first request says whether the caller understands; on reading it,
 		// the reader sends drain to one that does.
-		c.waitFor(c.first, min(grace, firstRequestGrace))
+		c.waitFor(c.first.done(), min(grace, firstRequestGrace))
 	}
 	if c.peer.Load() != nil {
 		c.waitIdle(grace - time.Since(began))
 	}
 	c.stopReading()
-	<-c.readEnded
+	<-c.readEnded.done()
 	c.waitIdle(untilCut)
 	if c.peer.Load() != nil {
 		c.sayBye()
@@ -87,7 +87,7 @@ func (c *ServerConn) waitFor(ch <-chan struct{}, d time.Duration) {
 	defer t.Stop()
 	select {
 	case <-ch:
-	case <-c.ended:
+	case <-c.ended.done():
 	case <-t.C:
 	}
 }

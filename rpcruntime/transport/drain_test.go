@@ -185,7 +185,7 @@ func TestDrainTowardsOldPeer(t *testing.T) {
 		s.Drain(time.Minute, 2*time.Minute)
 		close(drained)
 	}()
-	<-s.readEnded
+	<-s.readEnded.done()
 	close(release)
 	got := map[string]bool{}
 	for range 2 {

@@ -104,6 +104,10 @@ func (w *writer) send(ctx context.Context, deadline time.Time, f *outFrame, s *s
 	}
 	w.appendLocked(f, s)
 	start := w.startLocked()
+	if !start && w.yielding && len(w.data)+w.refBytes >= fullBatch {
+		w.yielding = false
+		start, others = true, false
+	}
 	w.mu.Unlock()
 	if start {
 		w.help(deadline, others)
@@ -136,6 +140,7 @@ func (w *writer) appendLocked(f *outFrame, s *slot) {
 		announcement = wire.AppendAnnouncement(nil, a)
 		w.announced = a.Seq
 	}
+	w.wakeLocked()
 	before := w.appended
 	at := len(w.data)
 	var byRef bool
@@ -146,7 +151,7 @@ func (w *writer) appendLocked(f *outFrame, s *slot) {
 		w.refBytes += len(f.payload)
 		w.appended += uint64(len(f.payload))
 	}
-	w.stats.WriteBuffered.Add(int64(w.appended - before))
+	w.cfg.Counters.WriteBuffered.Add(int64(w.appended - before))
 	if f.request {
 		w.requests++
 	}
@@ -166,10 +171,11 @@ func (w *writer) control(h wire.Header, path, method string, payload []byte) {
 		w.mu.Unlock()
 		return
 	}
+	w.wakeLocked()
 	before := len(w.ctl)
 	b := wire.Begin(w.ctl, h, path, method)
 	w.ctl = b.Payload(payload)
-	w.stats.WriteBuffered.Add(int64(len(w.ctl) - before))
+	w.cfg.Counters.WriteBuffered.Add(int64(len(w.ctl) - before))
 	start := w.startLocked()
 	w.mu.Unlock()
 	if start {
@@ -193,7 +199,7 @@ const maxControl = 1 << 10
 // but does not read cannot make the reader's answers pile up.
 func (w *writer) room() {
 	w.mu.Lock()
-	for w.closed == nil && w.waiting()+len(w.ctl) >= 2*w.bound {
+	for w.closed == nil && w.waiting()+len(w.ctl) >= 2*w.cfg.WriteBuffer {
 		if w.space == nil {
 			w.space = make(chan struct{})
 		}

@@ -21,6 +21,54 @@ func footprint() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
+// An idle connection that made a call costs a goroutine with the smallest stack, and
+// little more: over TLS, what crypto/tls keeps. The bounds are generous, but below
+// what one buffer or a stack that grew would cost.
+func TestIdleConnectionsAreCheap(t *testing.T) {
+	const conns = 300
+	for name, tt := range map[string]struct {
+		pair func(t *testing.T) (near, far net.Conn)
+		most int64
+	}{
+		"plaintext": {func(t *testing.T) (near, far net.Conn) { return tcpPair(t) }, 6 << 10}, // with the other end of the socket
+		"TLS": {func(t *testing.T) (near, far net.Conn) {
+			c, s, _ := tlsPair(t)
+			return c, s
+		}, 24 << 10}, // with the other end of the TLS
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newCallee()
+			h.closed = make(chan error, conns)
+			callee := NewCallee(Config{}, h)
+			type pair struct {
+				near net.Conn
+				far  *ServerConn
+			}
+			pairs := make([]pair, conns)
+			before := footprint()
+			for i := range pairs {
+				near, far := tt.pair(t)
+				pairs[i] = pair{near, callee.Serve(far, nil)}
+				p := rawPeer{t, near}
+				p.send(request(1, "payload"))
+				p.frame()
+			}
+			for _, p := range pairs {
+				awaitRest(t, p.far)
+			}
+			each := (footprint() - before) / conns
+			t.Logf("%d bytes per connection", each)
+			if each > tt.most {
+				t.Errorf("%d bytes per connection, want at most %d", each, tt.most)
+			}
+			for _, p := range pairs {
+				_ = p.near.Close()
+				p.far.Close()
+			}
+		})
+	}
+}
+
 // Many connections on which little came cost little. The race detector has costs
 // of its own, hence the build tag.
 //

@@ -15,10 +15,11 @@ func (w *writer) endOnewaysLocked() {
 	n := 0
 	for ; n < len(w.oneways); n++ {
 		o := w.oneways[n]
-		if !w.calls.holds(o.s, o.seq) {
+		end, ok := w.calls.endOf(o.s, o.seq)
+		if !ok {
 			continue // it ended otherwise
 		}
-		if o.s.end > w.written {
+		if end > w.written {
 			break
 		}
 		if s := w.calls.take(o.seq); s != nil {
@@ -35,7 +36,7 @@ func (w *writer) endOnewaysLocked() {
 func (w *writer) forgetOnewaysLocked() {
 	left := w.oneways[:0]
 	for _, o := range w.oneways {
-		if w.calls.holds(o.s, o.seq) {
+		if _, ok := w.calls.endOf(o.s, o.seq); ok {
 			left = append(left, o)
 		}
 	}

@@ -27,19 +27,33 @@ var errStopReading = errors.New("stopped reading")
 // not come.
 const smallPartial = 8 << 10
 
-// frameReader splits what a connection sends into frames. It borrows its buffer
-// only while there is something in it, so idle connections hold none, and one
-// that began a frame holds little more than what came of it.
+// frameReader splits what a connection sends into frames.
+type frameReader struct {
+	nc    net.Conn
+	cfg   *Config // its Shared bounds what is held while a frame is incomplete
+	ahead *Ahead  // what a TLS connection reads from, to rest on; or nil
+	// lastRead is when the last byte came.
+	lastRead time.Time
+	// since is when the wait for the next tick began: at the last tick, or when
+	// bytes that came after it had been handled.
+	since time.Time
+	// unread: there may be bytes that rest would not see.
+	unread bool
+	one    [1]byte // to rest with
+	// reading is what it needs to read frames; nil while it rests.
+	*reading
+}
+
+// reading is the part of a frameReader that is only there while the connection is
+// not quiet. It borrows its buffer only while there is something in it, so that one
+// that waits holds none, and one that began a frame holds little more than what
+// came of it.
 //
 // Invariant: buf.B[parsed:] is what was read and not yet parsed.
-type frameReader struct {
-	nc     net.Conn
-	wait   readable // reads without a buffer of its own while idle
-	limits wire.Limits
-	stats  *Counters
-	shared *Shared        // bounds what is held while a frame is incomplete; or nil
-	held   int64          // what it was asked for
-	buf    *buffer.Buffer // nil while idle
+type reading struct {
+	wait   readable       // reads without a buffer of its own while nothing comes
+	held   int64          // what Shared was asked for
+	buf    *buffer.Buffer // nil while it waits
 	parsed int
 	// last is the size of the frame that was parsed last. It ends at parsed.
 	last int
@@ -48,16 +62,37 @@ type frameReader struct {
 	// begun is when the incomplete frame was first waited for; zero between
 	// frames. Invariant: each frame, and each discard, has a time of its own.
 	begun time.Time
-	// lastRead is when the last byte came.
-	lastRead time.Time
+}
+
+func (r *frameReader) init(now time.Time) {
+	r.lastRead, r.since = now, now
+	r.ahead = aheadOf(r.nc)
+	r.unread = r.ahead != nil // the handshake may have read further
+}
+
+// begin makes it ready to read frames.
+func (r *frameReader) begin() {
+	if r.reading == nil {
+		r.reading = new(reading)
+		r.wait.init(r.nc)
+	}
+}
+
+// pause is the opposite of begin.
+// REQUIRES: a read has found nothing, and no frame has begun.
+func (r *frameReader) pause() {
+	r.release()
+	r.reading, r.unread = nil, false
 }
 
 // preload takes what was read before the connection came to be.
 func (r *frameReader) preload(read []byte) {
 	if len(read) > 0 {
+		r.begin()
+		r.unread = true
 		r.buf = buffer.Get(len(read))
 		r.buf.B = append(r.buf.B, read...)
-		r.stats.BytesRead.Add(int64(len(read)))
+		r.cfg.Counters.BytesRead.Add(int64(len(read)))
 	}
 }
 
@@ -85,7 +120,7 @@ func (r *frameReader) next() (f wire.Frame, over *oversized, ok bool, err error)
 	if err != nil {
 		return wire.Frame{}, nil, false, err
 	}
-	if err := r.limits.CheckSize(size); err != nil {
+	if err := r.cfg.Limits.CheckSize(size); err != nil {
 		return wire.Frame{}, r.tooLarge(header, size, len(rest), err), false, nil
 	}
 	if uint64(len(rest)) < size {
@@ -96,7 +131,7 @@ func (r *frameReader) next() (f wire.Frame, over *oversized, ok bool, err error)
 		return wire.Frame{}, nil, false, err
 	}
 	r.completed(int(size))
-	if err := r.limits.Check(f); err != nil {
+	if err := r.cfg.Limits.Check(f); err != nil {
 		var limit *wire.LimitError
 		errors.As(err, &limit)
 		return wire.Frame{}, &oversized{f.Header, limit}, true, nil
@@ -137,7 +172,7 @@ func (r *frameReader) makeRoom(h wire.Header, size uint64) *oversized {
 		room = int(min(size, growth*uint64(room)))
 	}
 	if !r.hold(int64(room)) {
-		over := &wire.LimitError{What: "sum of the requests of all connections", Limit: uint64(r.shared.Max()), Claim: uint64(r.shared.Bytes()) + size, Discardable: true}
+		over := &wire.LimitError{What: "sum of the requests of all connections", Limit: uint64(r.cfg.Shared.Max()), Claim: uint64(r.cfg.Shared.Bytes()) + size, Discardable: true}
 		return r.tooLarge(h, size, have, over)
 	}
 	if room > cap(r.buf.B) {
@@ -163,10 +198,10 @@ func moved(b *buffer.Buffer, n int) *buffer.Buffer {
 
 // hold accounts for a buffer of n bytes with an incomplete frame.
 func (r *frameReader) hold(n int64) bool {
-	if r.shared == nil || n <= r.held {
+	if r.cfg.Shared == nil || n <= r.held {
 		return true
 	}
-	if !r.shared.holdPartial(n-r.held, r.held) {
+	if !r.cfg.Shared.holdPartial(n-r.held, r.held) {
 		return false
 	}
 	r.held = n
@@ -175,7 +210,7 @@ func (r *frameReader) hold(n int64) bool {
 
 func (r *frameReader) unhold() {
 	if r.held > 0 {
-		r.shared.releasePartial(r.held)
+		r.cfg.Shared.releasePartial(r.held)
 		r.held = 0
 	}
 }
@@ -251,7 +286,7 @@ func (r *frameReader) account(n int) {
 	if n == 0 {
 		return
 	}
-	r.stats.BytesRead.Add(int64(n))
+	r.cfg.Counters.BytesRead.Add(int64(n))
 	r.lastRead = time.Now()
 	if r.discard > 0 {
 		take := min(r.discard, uint64(len(r.buf.B)-r.parsed))
@@ -262,19 +297,67 @@ func (r *frameReader) account(n int) {
 	}
 }
 
+// atResponse reports whether what comes next is a response, as far as is known.
+func (r *frameReader) atResponse() bool {
+	if r.discard > 0 || r.buf == nil || len(r.buf.B)-r.parsed < wire.PrefixLen {
+		return true
+	}
+	h, _, err := wire.ParsePrefix(r.buf.B[r.parsed:])
+	return err != nil || h.Response()
+}
+
 // partial reports whether a frame has begun and is not whole.
 func (r *frameReader) partial() bool {
 	return r.discard > 0 || (r.buf != nil && len(r.buf.B) > r.parsed)
 }
 
+// quietAfter is how long a connection is read from in full, with a buffer at hand
+// and a stack that has grown, after the last byte; then it rests. Resting costs
+// some microseconds with the next byte.
+const quietAfter = 500 * time.Millisecond
+
+// rest waits for the next byte between frames, until the next tick, with little
+// memory: no buffer, and a stack that is not deep. timeout is true when the tick
+// is due.
+// REQUIRES: a read has found nothing, or nothing was ever read.
+func (r *frameReader) rest(tick time.Duration, stopping *atomic.Bool) (timeout bool, err error) {
+	nc := r.nc
+	if r.ahead != nil {
+		nc = r.ahead.Conn // beside the TLS connection, whose Read needs a deep stack
+	}
+	if err := nc.SetReadDeadline(r.since.Add(tick)); err != nil {
+		return false, err
+	}
+	if stopping.Load() { // as in readMore
+		return false, errStopReading
+	}
+	n, err := nc.Read(r.one[:])
+	switch {
+	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
+		return true, nil
+	case r.ahead != nil:
+		r.ahead.unread, r.ahead.err = r.one[:n], err
+		return false, nil // the TLS connection makes of it what it is
+	case n > 0:
+		r.preload(r.one[:n])
+		r.lastRead = time.Now()
+	}
+	return false, err
+}
+
 // readMore waits for bytes: until the frame's deadline when one has begun, else
-// until tick. timeout is true when tick passed between frames.
+// until the connection is quiet or the next tick. timeout is true when that passed
+// between frames.
 func (r *frameReader) readMore(frameTimeout, tick time.Duration, stopping *atomic.Bool) (timeout bool, err error) {
 	var limit time.Time
 	switch {
 	case !r.partial():
 		r.begun = time.Time{}
-		limit = time.Now().Add(tick)
+		now := time.Now()
+		if r.lastRead.After(r.since) {
+			r.since = now
+		}
+		limit = now.Add(min(quietAfter, r.since.Add(tick).Sub(now)))
 	default:
 		if r.begun.IsZero() {
 			r.begun = time.Now()

@@ -35,7 +35,10 @@ func (f *feed) Read(b []byte) (int, error) {
 func (f *feed) SetReadDeadline(time.Time) error { return nil }
 
 func readerOf(f *feed, shared *Shared) *frameReader {
-	return &frameReader{nc: f, wait: readable{nc: f}, limits: wire.Limits{}.WithDefaults(), stats: new(Counters), shared: shared}
+	cfg := Config{Shared: shared}.withDefaults()
+	r := &frameReader{nc: f, cfg: &cfg}
+	r.begin()
+	return r
 }
 
 // Whatever the pieces in which they come, frames are the same, and nothing of

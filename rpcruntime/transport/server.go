@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ type ServerConn struct {
 	// reader calls one at a time, may touch it.
 	Attachment any
 
-	handler Handler
+	callee *Callee
 	// answers are the bytes of payloads of answers that wait to be appended.
 	answers atomic.Int64
 
@@ -56,33 +57,63 @@ type ServerConn struct {
 	settled chan struct{}
 	// grace is what to tell callers in a drain; 0 while there is none.
 	grace time.Duration
-	// drained: a drain was started.
-	drained bool
 	// read counts the ordinary requests read. docs/wire-protocol.md §8
 	read uint64
+	// drained: a drain was started.
+	drained bool
 
 	// tellsLoad: the caller wants to be told the load; loadAt is when it last was.
 	// The reader's.
 	tellsLoad bool
 	loadAt    time.Time
 
-	// first is closed once the first ordinary request was read. Written by the
-	// reader only.
-	first chan struct{}
-	// readEnded is closed when the reader stopped at a frame boundary or failed.
-	readEnded chan struct{}
-	// mayEnd is closed when a drain has said all it has to.
-	mayEnd chan struct{}
+	// first is fired once the first ordinary request was read.
+	first latch
+	// readEnded is fired when the reader stopped at a frame boundary or failed.
+	readEnded latch
+	// mayEnd is fired when a drain has said all it has to.
+	mayEnd latch
 }
 
-// NewServer makes nc the callee's side of a connection and starts its reader.
-// read are bytes of nc that were read already, to learn what it speaks; mostly
-// none. They are copied.
-func NewServer(nc net.Conn, cfg Config, h Handler, read []byte) *ServerConn {
-	c := &ServerConn{
-		Conn: newConn(nc, cfg), handler: h,
-		first: make(chan struct{}), readEnded: make(chan struct{}), mayEnd: make(chan struct{}),
+// Callee is what the callee's sides of many connections have in common.
+type Callee struct {
+	cfg     Config
+	handler Handler
+	// latest is what was announced on some connection.
+	latest atomic.Pointer[wire.Announcement]
+}
+
+// NewCallee makes connections that take what arrives to h.
+func NewCallee(cfg Config, h Handler) *Callee {
+	return &Callee{cfg: cfg.withDefaults(), handler: h}
+}
+
+// share makes a hold the words of another connection's announcement where they are
+// the same: mostly they are, for whom it is meant for at least is us.
+func (e *Callee) share(a *wire.Announcement) {
+	if l := e.latest.Load(); l != nil {
+		for _, same := range [...]struct{ mine, other *string }{{&a.Caller, &l.Caller}, {&a.To, &l.To}, {&a.UID, &l.UID}} {
+			if *same.mine == *same.other {
+				*same.mine = *same.other
+			}
+		}
+		if slices.Equal(a.Features, l.Features) {
+			a.Features = l.Features
+		}
 	}
+	e.latest.Store(a) // from now on it does not change
+}
+
+// NewServer is Callee.Serve for a single connection.
+func NewServer(nc net.Conn, cfg Config, h Handler, read []byte) *ServerConn {
+	return NewCallee(cfg, h).Serve(nc, read)
+}
+
+// Serve makes nc the callee's side of a connection and starts its reader.
+// read are bytes of nc that were read already, to learn what it speaks; mostly
+// none. They are copied. Safe for concurrent use.
+func (e *Callee) Serve(nc net.Conn, read []byte) *ServerConn {
+	c := &ServerConn{Conn: sharing(nc, &e.cfg), callee: e}
 	c.role = (*serverRole)(c)
 	c.r.preload(read)
 	go c.run()
@@ -324,9 +355,17 @@ func (c *serverRole) frame(f wire.Frame) error {
 		c.control(f)
 	default:
 		c.request(f)
+		if l := c.lone.Load(); l != nil && l.here != nil {
+			return c.conn().runHere(l)
+		}
 	}
 	return nil
 }
+
+// standBy: the callee's reader leaves its place only while it runs a handler.
+func (c *serverRole) standBy() (bool, error) { return false, nil }
+
+func (c *serverRole) ended() {}
 
 // maxHeartbeat bounds the metadata and payload of a heartbeat, which are kept until
 // the peer reads them again. Those of real peers are of some ten bytes.
@@ -356,25 +395,26 @@ func (c *serverRole) request(f wire.Frame) {
 		Received: c.r.lastRead, size: int64(len(f.Meta) + len(f.Payload)),
 	}
 	c.r.unhold() // from here on it counts as a request
-	first, refused := c.track(in)
+	first, alone, refused := c.track(in)
+	c.note(alone && !c.r.partial())
 	if first {
 		c.firstRequest(f)
 	}
 	c.sendLoad()
 	if refused != nil {
 		c.cfg.Counters.Refused.Add(1)
-		c.log.V(1).Info("request refused", "peer", c.RemoteAddr().String(), "reason", refused.Message())
+		c.cfg.Log.V(1).Info("request refused", "peer", c.RemoteAddr().String(), "reason", refused.Message())
 		in.Refuse(refused, wire.Retry{Word: wire.RetryUnexecuted, Reason: wire.ReasonLimit})
 		return
 	}
 	in.Timeout = serverTimeout(f.Meta)
-	c.handler.Request(in)
+	c.callee.handler.Request(in)
 }
 
 // firstRequest looks for the announcement, which counts only in the very frame
 // whose seq it names.
 func (c *serverRole) firstRequest(f wire.Frame) {
-	defer close(c.first)
+	defer c.first.fire()
 	value, ok := f.Meta.Get(wire.KeyAnnounce)
 	if !ok {
 		return
@@ -383,9 +423,10 @@ func (c *serverRole) firstRequest(f wire.Frame) {
 	if !ok || a.Seq != f.Seq {
 		return
 	}
+	c.callee.share(&a)
 	c.peer.Store(&a)
 	c.tellsLoad = c.cfg.Load != nil && wire.Has(a.Features, wire.FeatureLoad)
-	c.handler.Announced(c.conn(), &a)
+	c.callee.handler.Announced(c.conn(), &a)
 	hello := wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: c.features()})
 	c.w.control(controlHeader(), wire.ControlPath, wire.MethodHello, hello)
 	c.sendWindow()
@@ -411,7 +452,7 @@ func (c *serverRole) oversized(o *oversized) error {
 		first = c.read == 1
 		c.mu.Unlock()
 		if first {
-			close(c.first)
+			c.first.fire()
 		}
 		if !h.Oneway() {
 			in := Inbound{Conn: c.conn(), Header: h}
@@ -431,6 +472,12 @@ func (c *serverRole) idleTick() time.Duration {
 	return min(c.cfg.HeartbeatInterval, c.cfg.IdleTimeout)
 }
 
+func (c *serverRole) quiet() {
+	c.mu.Lock()
+	c.running.trim()
+	c.mu.Unlock()
+}
+
 // silentBeats is after how many intervals without a byte a subscriber, which
 // owes a heartbeat in each, is given up. Nothing else would notice that it went
 // away without a word, as long as there is nothing to push.
@@ -440,7 +487,6 @@ const silentBeats = 3
 func (c *serverRole) tick(now time.Time) error {
 	c.mu.Lock()
 	busy := c.calls > 0
-	c.running.trim()
 	c.mu.Unlock()
 	silent := now.Sub(c.r.lastRead)
 	switch {
@@ -456,16 +502,12 @@ func (c *serverRole) tick(now time.Time) error {
 
 // stopped waits for the drain that stopped the reading to say the rest.
 func (c *serverRole) stopped() {
-	close(c.readEnded)
-	<-c.mayEnd
+	c.readEnded.fire()
+	<-c.mayEnd.done()
 }
 
 func (c *serverRole) over(reason error) {
-	select {
-	case <-c.readEnded:
-	default:
-		close(c.readEnded)
-	}
+	c.readEnded.fire()
 	c.mu.Lock()
 	c.gone = reason
 	drained := c.drained
@@ -480,9 +522,9 @@ func (c *serverRole) over(reason error) {
 		e.ConnEnded(reason)
 	}
 	if drained {
-		<-c.mayEnd
+		<-c.mayEnd.done()
 	}
-	c.handler.Closed(c.conn(), reason)
+	c.callee.handler.Closed(c.conn(), reason)
 }
 
 // serverTimeout reads what remains of the caller's attempt; unreadable is none.

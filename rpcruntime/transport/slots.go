@@ -32,6 +32,7 @@ type slot struct {
 	result Result
 	err    error
 	told   bool // the callee knows the deadline
+	last   bool // no other call was in the table when this one was taken; the taker's
 
 	// Where the request stands in the writer's data, whose mu guards them: the
 	// offsets of its first byte and behind its last, 0 before it was appended, and
@@ -77,14 +78,21 @@ func newSlots(maxCalls int, stats *Counters, expired func(*slot)) *slots {
 	return t
 }
 
-// keepSlots is how many unused slots a connection keeps. They are not pooled
-// over connections: a channel made inside a testing/synctest bubble must stay
-// there.
-const keepSlots = 256
+// trim gives the memory of an empty table back. Until a connection is quiet it
+// keeps as many slots as it had calls in flight: to make one anew costs more than
+// the rest of a call in the table. They are not pooled over connections: a channel
+// made inside a testing/synctest bubble must stay there.
+func (t *slots) trim() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.used == 0 {
+		t.entries, t.free, t.spare = nil, nil, nil
+	}
+}
 
 func (t *slots) newSlot() *slot {
 	s := &slot{table: t, done: make(chan struct{}, 1)}
-	s.timer.Init(s.expire)
+	s.timer.Init(s)
 	return s
 }
 
@@ -128,6 +136,7 @@ func (t *slots) take(seq uint64) *slot {
 	s := t.entries[i].slot
 	t.removeLocked(uint32(i))
 	t.signalLocked()
+	s.last = t.used == 0
 	return s
 }
 
@@ -139,12 +148,16 @@ func (t *slots) removeLocked(i uint32) {
 	t.stats.ClientCalls.Add(-1)
 }
 
-// holds reports whether the call of that seq is in s, and in flight.
-func (t *slots) holds(s *slot, seq uint64) bool {
+// endOf returns where the request of that call ends in the writer's data, and
+// false if the call is not in s, and in flight, any more.
+func (t *slots) endOf(s *slot, seq uint64) (end uint64, ok bool) {
 	i := seq & slotMask
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.entries[i].slot == s && t.entries[i].seq == seq
+	if i >= uint64(len(t.entries)) || t.entries[i].slot != s || t.entries[i].seq != seq {
+		return 0, false
+	}
+	return s.end, true
 }
 
 // each calls f for every call in the table.
@@ -225,8 +238,8 @@ func (t *slots) inFlight() int {
 	return t.used
 }
 
-// expire is the deadline's end of the call.
-func (s *slot) expire() { s.table.expired(s) }
+// Expire is the deadline's end of the call.
+func (s *slot) Expire() { s.table.expired(s) }
 
 // finish ends the call. Only the taker may call it, once.
 func (s *slot) finish(err error) {
@@ -247,9 +260,7 @@ func (s *slot) release() {
 	s.result, s.err = Result{}, nil
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
-	if len(s.table.spare) < keepSlots {
-		s.table.spare = append(s.table.spare, s)
-	}
+	s.table.spare = append(s.table.spare, s)
 }
 
 // Result is a response. Release it when Meta and Payload are not used any more.

@@ -159,7 +159,7 @@ func (c *ClientConn) awaitTurn(ctx context.Context, deadline time.Time, s *slot)
 	select {
 	case <-s.turn:
 		return nil
-	case <-c.ended:
+	case <-c.Ended():
 		return c.unsent(c.reason)
 	case <-s.done: // the callee said bye
 		s.done <- struct{}{} // for abandon

@@ -25,9 +25,9 @@ func (w *writer) withdrawLocked(s *slot) bool {
 	n := int(s.end - s.start)
 	w.withdrawn = append(w.withdrawn, span{s.start, s.end})
 	w.dead += n
-	w.stats.Withdrawn.Add(1)
-	w.stats.WriteBuffered.Add(-int64(n))
-	if w.dead >= w.bound {
+	w.cfg.Counters.Withdrawn.Add(1)
+	w.cfg.Counters.WriteBuffered.Add(-int64(n))
+	if w.dead >= w.cfg.WriteBuffer {
 		w.closeUpLocked() // amortised over the bytes; withdrawn ones do not add up beyond the bound
 	}
 	w.makeSpaceLocked()

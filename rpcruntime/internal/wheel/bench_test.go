@@ -12,7 +12,7 @@ func TestAllocatesNothing(t *testing.T) {
 	w := New()
 	defer w.Close()
 	var timer Timer
-	timer.Init(func() {})
+	timer.Init(fire(func() {}))
 	deadline := time.Now().Add(time.Hour)
 	w.Schedule(&timer, deadline)
 	if n := testing.AllocsPerRun(1000, func() {
@@ -29,7 +29,7 @@ func BenchmarkScheduleStop(b *testing.B) {
 		w := New()
 		defer w.Close()
 		var timer Timer
-		timer.Init(func() {})
+		timer.Init(fire(func() {}))
 		deadline := time.Now().Add(time.Hour)
 		b.ReportAllocs()
 		for b.Loop() {
@@ -44,7 +44,7 @@ func BenchmarkScheduleStop(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			timer := new(Timer)
-			timer.Init(func() {})
+			timer.Init(fire(func() {}))
 			for pb.Next() {
 				w.Schedule(timer, deadline)
 				w.Stop(timer)

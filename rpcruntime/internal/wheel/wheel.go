@@ -21,10 +21,17 @@ const never = math.MaxInt64
 // maxShards bounds the memory of a wheel, some 3 KiB per shard.
 const maxShards = 16
 
+// Expirer is what a Timer is the deadline of. It is an interface and not a
+// function, for a bound method would cost an allocation per owner.
+type Expirer interface {
+	// Expire is called when the deadline passes.
+	Expire()
+}
+
 // Timer is one deadline, embedded in what it is the deadline of. It stands on
 // one wheel at a time.
 type Timer struct {
-	fire func()
+	owner Expirer
 	// shard is where the timer stands, or stood last.
 	shard *shard
 
@@ -37,9 +44,9 @@ type Timer struct {
 	level, slot uint8
 }
 
-// Init sets what is called when the deadline passes. It must be called once,
-// before the first Schedule.
-func (t *Timer) Init(fire func()) { t.fire = fire }
+// Init sets whose deadline it is. It must be called once, before the first
+// Schedule.
+func (t *Timer) Init(owner Expirer) { t.owner = owner }
 
 // Wheel is a timing wheel: sharded, so that calls do not share a lock, and
 // hierarchical, so that a far deadline costs as little as a near one.
@@ -190,7 +197,7 @@ func (w *Wheel) expire(s *shard) int64 {
 		case <-w.closing:
 			return never
 		default:
-			t.fire()
+			t.owner.Expire()
 		}
 	}
 }

@@ -18,6 +18,11 @@ import (
 // synctest bubble nothing else is late.
 const late = resolution
 
+// fire is an owner that is a function.
+type fire func()
+
+func (f fire) Expire() { f() }
+
 func TestFiresOnceAndNotEarly(t *testing.T) {
 	for _, d := range []time.Duration{
 		-time.Hour, 0, 1, time.Microsecond, resolution - 1, resolution, resolution + 1, 63 * resolution, 64 * resolution,
@@ -30,7 +35,7 @@ func TestFiresOnceAndNotEarly(t *testing.T) {
 				time.Sleep(1234567 * time.Microsecond) // the start is not a special time
 				var timer Timer
 				var fired []time.Time
-				timer.Init(func() { fired = append(fired, time.Now()) })
+				timer.Init(fire(func() { fired = append(fired, time.Now()) }))
 				deadline := time.Now().Add(d)
 				due := time.Now().Add(max(d, 0))
 				w.Schedule(&timer, deadline)
@@ -53,7 +58,7 @@ func TestStopAndScheduleAnew(t *testing.T) {
 		defer w.Close()
 		var timer Timer
 		fired := 0
-		timer.Init(func() { fired++ })
+		timer.Init(fire(func() { fired++ }))
 		if w.Stop(&timer) {
 			t.Error("Stop of a timer that was never scheduled returned true")
 		}
@@ -84,11 +89,11 @@ func TestFireMaySchedule(t *testing.T) {
 		defer w.Close()
 		var timer Timer
 		fired := 0
-		timer.Init(func() {
+		timer.Init(fire(func() {
 			if fired++; fired < 10 {
 				w.Schedule(&timer, time.Now().Add(time.Second))
 			}
-		})
+		}))
 		w.Schedule(&timer, time.Now())
 		time.Sleep(9*time.Second + 10*late)
 		synctest.Wait()
@@ -102,8 +107,8 @@ func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if the goroutine is left
 		w := New()
 		var timer, after Timer
-		timer.Init(func() { t.Error("fired after Close") })
-		after.Init(func() { t.Error("scheduled and fired after Close") })
+		timer.Init(fire(func() { t.Error("fired after Close") }))
+		after.Init(fire(func() { t.Error("scheduled and fired after Close") }))
 		w.Schedule(&timer, time.Now().Add(time.Second))
 		w.Close()
 		w.Close()
@@ -120,7 +125,7 @@ func TestTimerMovesBetweenWheels(t *testing.T) {
 		defer second.Close()
 		var timer Timer
 		var fired atomic.Int64
-		timer.Init(func() { fired.Add(1) })
+		timer.Init(fire(func() { fired.Add(1) }))
 		closed.Schedule(&timer, time.Now().Add(time.Hour))
 		closed.Close()
 		first.Schedule(&timer, time.Now().Add(time.Second))
@@ -146,7 +151,7 @@ func TestSleepsWithoutTimers(t *testing.T) {
 	}
 	timers := make([]Timer, 1000)
 	for i := range timers {
-		timers[i].Init(func() { t.Error("fired") })
+		timers[i].Init(fire(func() { t.Error("fired") }))
 		w.Schedule(&timers[i], time.Now().Add(time.Hour))
 	}
 	if next := w.pass(); next == never || next > w.tick(time.Now().Add(time.Hour)) {
@@ -165,7 +170,7 @@ func TestLaterTimersDoNotWake(t *testing.T) {
 	w := newWheel()
 	var first, later, earlier Timer
 	for _, timer := range []*Timer{&first, &later, &earlier} {
-		timer.Init(func() { t.Error("fired") })
+		timer.Init(fire(func() { t.Error("fired") }))
 	}
 	steps := []struct {
 		timer *Timer
@@ -303,11 +308,11 @@ func oneOwner(t *testing.T, w *Wheel, rng *rand.Rand) {
 	timers := make([]noted, 20)
 	for i := range timers {
 		n := &timers[i]
-		n.Init(func() {
+		n.Init(fire(func() {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.fired = append(n.fired, time.Now())
-		})
+		}))
 	}
 	for range 500 {
 		n := &timers[rng.IntN(len(timers))]
@@ -354,13 +359,13 @@ func TestRealTime(t *testing.T) {
 			timers := make([]Timer, perOwner)
 			for i := range timers {
 				deadline := time.Now().Add(time.Duration(i%20) * time.Millisecond)
-				timers[i].Init(func() {
+				timers[i].Init(fire(func() {
 					if time.Now().Before(deadline) {
 						early.Add(1)
 					}
 					fired.Add(1)
 					done <- struct{}{}
-				})
+				}))
 				w.Schedule(&timers[i], deadline)
 				if i%3 == 0 && w.Stop(&timers[i]) {
 					stopped.Add(1)

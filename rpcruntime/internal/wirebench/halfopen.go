@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,11 +23,15 @@ import (
 const halfOpenConns = 8000
 
 func measureHalfOpen(ctx context.Context, out *report) error {
-	idle, err := openMany(ctx, "idle")
+	idle, err := openMany(ctx, howIdle)
 	if err != nil {
 		return err
 	}
-	half, err := openMany(ctx, "half")
+	secure, err := openMany(ctx, howIdleTLS)
+	if err != nil {
+		return err
+	}
+	half, err := openMany(ctx, howHalf)
 	if err != nil {
 		return err
 	}
@@ -38,10 +43,25 @@ func measureHalfOpen(ctx context.Context, out *report) error {
 	out.add("halfopen_last_timeout_ms", millis(half.last), goalNone)
 	out.add("idle_bytes_per_conn", idle.live, goalNone)
 	if idle.resident > 0 {
-		out.add("idle_rss_bytes_per_conn", idle.resident, goalNone)
+		out.add("idle_rss_bytes_per_conn", idle.resident, "5120")
+	}
+	out.add("idle_tls_bytes_per_conn", secure.live, goalNone)
+	if secure.resident > 0 {
+		out.add("idle_tls_rss_bytes_per_conn", secure.resident, "16384")
 	}
 	return nil
 }
+
+// What the dialler's connections do.
+const (
+	howHalf    = "half"    // begin a frame
+	howIdle    = "idle"    // announce themselves with one call, and no more
+	howIdleTLS = "idletls" // the same over TLS
+)
+
+// settle is how long idle connections are left alone before they are looked at:
+// longer than it takes the server to find them quiet.
+const settle = 2 * time.Second
 
 // opened is what many connections cost and what became of them.
 type opened struct {
@@ -52,7 +72,11 @@ type opened struct {
 
 // openMany has a child open connections, and looks at the server meanwhile.
 func openMany(ctx context.Context, how string) (o opened, err error) {
-	server, address, _, err := startServer(ctx)
+	var serverArgs []string
+	if how == howIdleTLS {
+		serverArgs = []string{serverTLS}
+	}
+	server, address, _, err := startServer(ctx, serverArgs...)
 	if err != nil {
 		return o, err
 	}
@@ -87,11 +111,19 @@ func openMany(ctx context.Context, how string) (o opened, err error) {
 			return o, fmt.Errorf("the server has %d connections and read %d bytes", now[2], now[3])
 		}
 	}
+	if how != howHalf {
+		if !wait(ctx, time.Now().Add(settle)) {
+			return o, ctx.Err()
+		}
+		if now, err = server.numbers("memory", "memory"); err != nil {
+			return o, err
+		}
+	}
 	o.live = float64(now[0]-before[0]) / halfOpenConns
 	if before[1] > 0 {
 		o.resident = float64(now[1]-before[1]) / halfOpenConns
 	}
-	if how == "idle" {
+	if how != howHalf {
 		return o, nil
 	}
 	ends, err := dialler.numbers("", "ended")
@@ -111,14 +143,14 @@ func openMany(ctx context.Context, how string) (o opened, err error) {
 //	ended COUNT NANOSECONDS-OF-THE-LAST, since its byte
 func beDialler(ctx context.Context, args []string) error {
 	if len(args) != 3 {
-		return errors.New("want an address, a number and half or idle")
+		return errors.New("want an address, a number and half, idle or idletls")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
-	half := args[2] == "half"
-	conns, err := dialMany(ctx, args[0], n, half)
+	half := args[2] == howHalf
+	conns, err := dialMany(ctx, args[0], n, args[2])
 	defer func() {
 		for _, c := range conns {
 			if c.nc != nil {
@@ -145,7 +177,7 @@ type halfConn struct {
 }
 
 // dialMany opens connections, some at a time.
-func dialMany(ctx context.Context, address string, n int, half bool) ([]halfConn, error) {
+func dialMany(ctx context.Context, address string, n int, how string) ([]halfConn, error) {
 	const diallers = 16
 	conns := make([]halfConn, n)
 	errs := make([]error, diallers)
@@ -153,7 +185,7 @@ func dialMany(ctx context.Context, address string, n int, half bool) ([]halfConn
 	for d := range diallers {
 		all.Go(func() {
 			for i := d; i < n && errs[d] == nil; i += diallers {
-				conns[i], errs[d] = openOne(ctx, address, half)
+				conns[i], errs[d] = openOne(ctx, address, how)
 			}
 		})
 	}
@@ -161,24 +193,52 @@ func dialMany(ctx context.Context, address string, n int, half bool) ([]halfConn
 	return conns, errors.Join(errs...)
 }
 
-// openOne sends a byte of a frame, or makes a whole call.
-func openOne(ctx context.Context, address string, half bool) (halfConn, error) {
+// openOne sends a byte of a frame, or makes a whole call as a caller does that
+// announces itself.
+func openOne(ctx context.Context, address, how string) (halfConn, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return halfConn{}, err
 	}
+	if how == howIdleTLS {
+		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the server is this program, and its certificate a minute old
+	}
 	c := halfConn{nc: nc, sent: time.Now()}
 	b := wire.Begin(nil, wire.RequestHeader(1, wire.SerializeRaw, false), "Bench", "Echo")
+	b.MetaBytes(wire.KeyAnnounce, wire.AppendAnnouncement(nil, wire.Announcement{
+		Seq: 1, Features: []string{wire.FeatureDrain, wire.FeatureCancel, wire.FeatureWindow, wire.FeatureLoad},
+		Caller: "default/caller", To: "default/bench", UID: "6e0bd4f2-3e1c-4d3c-9a55-0d9b1a5f7c21",
+	}))
 	frame := b.Payload([]byte("x"))
-	if half {
+	if how == howHalf {
 		_, err = nc.Write(frame[:1])
 		return c, err
 	}
 	if _, err = nc.Write(frame); err == nil {
-		_, err = io.ReadFull(nc, make([]byte, len(frame)))
+		err = readAnswer(nc)
 	}
 	return c, err
+}
+
+// readAnswer reads frames as far as to the first answer.
+func readAnswer(nc net.Conn) error {
+	for {
+		prefix := make([]byte, wire.PrefixLen)
+		if _, err := io.ReadFull(nc, prefix); err != nil {
+			return err
+		}
+		header, size, err := wire.ParsePrefix(prefix)
+		if err != nil {
+			return err
+		}
+		if _, err := io.CopyN(io.Discard, nc, int64(size)-wire.PrefixLen); err != nil {
+			return err
+		}
+		if header.Response() {
+			return nil
+		}
+	}
 }
 
 // awaitEnds waits until the server has ended each connection, for half a minute.

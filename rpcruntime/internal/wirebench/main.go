@@ -30,7 +30,8 @@
 //     more. What the server's process holds then (heap in use and stacks, after a
 //     collection) over what it held before, by connection; the same of its
 //     resident memory where /proc tells; how many were ended by the server, and
-//     when the last was. idle_*: as many connections after one call.
+//     when the last was. idle_*: as many connections two seconds
+//     after one call that announced the caller; idle_tls_*: the same over TLS.
 //   - large_*: beside a stream of messages of 16 MiB, 500 small calls a second by
 //     the same client: their p99, over their p99 beside the same bytes at the
 //     same times on a plain TCP connection between the same processes. The stream
@@ -83,7 +84,7 @@ func main() {
 	case "":
 		err = run(ctx, *only)
 	case "server":
-		err = beServer(ctx)
+		err = beServer(ctx, flag.Args())
 	case "dialler":
 		err = beDialler(ctx, flag.Args())
 	default:

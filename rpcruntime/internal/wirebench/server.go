@@ -6,12 +6,19 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -24,6 +31,9 @@ import (
 // raised are limits that let messages of 64 MiB pass.
 var raised = wire.Limits{FrameBytes: 80 << 20} // constant
 
+// maxGive is the most that a call of Bulk.Give returns.
+const maxGive = 64 << 20
+
 // workTime is how long a call of Bench.Work takes.
 const workTime = 2 * time.Millisecond
 
@@ -32,7 +42,7 @@ type bench struct {
 	runs atomic.Int64
 	mu   sync.Mutex
 	held map[uint64]*heldCall
-	give []byte
+	give func() []byte // made when first asked for: the heap is to be that of an ordinary server until then
 }
 
 // heldCall is a call of Bench.Hold.
@@ -86,10 +96,10 @@ func (b *bench) register(srv *rpcruntime.Server) {
 	})
 	rpcruntime.HandleRaw(srv, "Bulk.Give", func(_ context.Context, p []byte) ([]byte, error) {
 		n, err := strconv.Atoi(string(p))
-		if err != nil || n < 0 || n > len(b.give) {
+		if err != nil || n < 0 || n > maxGive {
 			return nil, errors.New("want a number of bytes")
 		}
-		return b.give[:n], nil
+		return b.give()[:n], nil
 	})
 }
 
@@ -131,22 +141,48 @@ func wait(ctx context.Context, then time.Time) bool {
 	}
 }
 
-// beServer serves calls, and bytes on a plain listener, until its input ends:
+// serverTLS makes a server take TLS.
+const serverTLS = "tls"
+
+// selfSigned makes a certificate that nobody needs to trust.
+func selfSigned() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// beServer serves calls, over TLS if args say so, and bytes on a plain listener,
+// until its input ends:
 //
 //	says   ready RPC-ADDRESS PLAIN-ADDRESS
 //	drain  drained NANOSECONDS RUNS, or drained and an error
 //	runs   runs RUNS
 //	cpu    cpu NANOSECONDS
 //	memory memory LIVE RESIDENT CONNECTIONS BYTES-READ
-func beServer(ctx context.Context) error {
+func beServer(ctx context.Context, args []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	rt, err := rpcruntime.New(rpcruntime.WithoutRegistry(), rpcruntime.WithWireLimits(raised))
 	if err != nil {
 		return err
 	}
-	b := &bench{held: map[uint64]*heldCall{}, give: make([]byte, 64<<20)}
-	srv := rt.NewServer()
+	b := &bench{held: map[uint64]*heldCall{}, give: sync.OnceValue(func() []byte { return make([]byte, maxGive) })}
+	var opts []rpcruntime.ServerOption
+	if slices.Contains(args, serverTLS) {
+		certificate, err := selfSigned()
+		if err != nil {
+			return err
+		}
+		opts = append(opts, rpcruntime.ServerTLS(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}))
+	}
+	srv := rt.NewServer(opts...)
 	b.register(srv)
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -226,8 +262,8 @@ func servePlain(ctx context.Context, ln net.Listener, all *sync.WaitGroup) {
 }
 
 // startServer starts a child that serves.
-func startServer(ctx context.Context) (p *process, rpc, plain string, err error) {
-	if p, err = spawn(ctx, "server"); err != nil {
+func startServer(ctx context.Context, args ...string) (p *process, rpc, plain string, err error) {
+	if p, err = spawn(ctx, "server", args...); err != nil {
 		return nil, "", "", err
 	}
 	words, err := p.ask("", "ready")
