@@ -70,6 +70,7 @@ verify-generated:
 verify-modules:
 	@$(STEP) "go.mod is tidy" env GOWORK=off go mod tidy -diff
 	@$(STEP) "rpcruntime/go.mod is tidy" env GOWORK=off go -C rpcruntime mod tidy -diff
+	@$(STEP) "bench/go.mod is tidy" env GOWORK=off go -C bench mod tidy -diff
 
 .PHONY: verify-format
 verify-format:
@@ -79,6 +80,7 @@ verify-format:
 vet: ## go vet, each module by itself as its users see it.
 	@$(STEP) "vet" env GOWORK=off go vet -tags envtest ./...
 	@$(STEP) "vet rpcruntime" env GOWORK=off go -C rpcruntime vet -tags envtest ./...
+	@$(STEP) "vet bench" env GOWORK=off go -C bench vet ./...
 
 .PHONY: lint
 lint: ## golangci-lint. For one package: hack/lint.sh ./rpcruntime/status
@@ -95,6 +97,8 @@ DEMO := ./cmd/fairlead/internal/demo
 .PHONY: test-unit
 test-unit: ## Unit tests of both modules, with -race where there is a C compiler.
 	@$(STEP) "unit tests $(RACE)" sh -c 'go test $(RACE) -timeout 15m $(TESTFLAGS) $$(go list $(PACKAGES) | grep -v /internal/demo$$)'
+	@$(STEP) "guards against allocations" go test -run Alloc ./rpcruntime/...
+	@$(STEP) "unit tests of the benchmarks $(RACE)" env GOWORK=off go -C bench test $(RACE) -timeout 10m $(TESTFLAGS) ./...
 	@$(STEP) "unit tests of the demo $(RACE)" go test $(RACE) -timeout 15m $(TESTFLAGS) $(DEMO)
 
 .PHONY: test-envtest
@@ -119,6 +123,20 @@ stress-unit:
 .PHONY: stress-envtest
 stress-envtest:
 	@$(STEP) "tests against an API server $(RACE) x $(STRESS_ENVTEST_COUNT)" hack/test-envtest.sh $(RACE) -count=$(STRESS_ENVTEST_COUNT) -timeout 60m $(TESTFLAGS)
+
+# Built first, and outside of what is measured.
+.PHONY: build-bench
+build-bench:
+	@go build -o bin/fairlead ./cmd/fairlead
+	@GOWORK=off go -C bench build -o ../bin/bench .
+
+.PHONY: bench
+bench: build-bench ## Measures calls side by side with grpc-go and others, against the goals: about 20 minutes.
+	@bin/bench -fairlead bin/fairlead -out bench/results
+
+.PHONY: bench-quick
+bench-quick: build-bench ## The same in less than a minute: shows that it works, and proves nothing.
+	@bin/bench -quick -fairlead bin/fairlead
 
 .PHONY: bench-wire
 bench-wire: ## Measures cancelling, drains, half-open connections and large messages: about 3 minutes.

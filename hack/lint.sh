@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs golangci-lint, as pinned in hack/tools, over both modules, or over the
+# Runs golangci-lint, as pinned in hack/tools, over the modules, or over the
 # packages named: hack/lint.sh ./rpcruntime/status ./internal/...
 # Flags before the packages are passed on: hack/lint.sh --fix ./api/...
 set -eu
@@ -12,15 +12,17 @@ while [ $# -gt 0 ]; do
     *) break ;;
   esac
 done
-here= runtime=
+here= runtime= bench=
 for package in "$@"; do
   case "${package#./}" in
     rpcruntime) runtime="$runtime ." ;;
     rpcruntime/*) runtime="$runtime ./${package#*rpcruntime/}" ;;
+    bench) bench="$bench ." ;;
+    bench/*) bench="$bench ./${package#*bench/}" ;;
     *) here="$here ./${package#./}" ;;
   esac
 done
-[ $# -gt 0 ] || { here=./... runtime=./...; }
+[ $# -gt 0 ] || { here=./... runtime=./... bench=./...; }
 
 # lint FOLDER PACKAGES: each module is its own main module, as its users see it.
 lint() {
@@ -30,4 +32,5 @@ lint() {
 status=0
 [ -z "$here" ] || lint . "$here" || status=1
 [ -z "$runtime" ] || lint rpcruntime "$runtime" || status=1
+[ -z "$bench" ] || lint bench "$bench" || status=1
 exit $status

@@ -38,8 +38,29 @@ func TestNoAllocations(t *testing.T) {
 	})
 }
 
-// BenchmarkPick is one Pick with its Done, in parallel.
+// BenchmarkPick is one Pick with its Done.
 func BenchmarkPick(b *testing.B) {
+	for _, kind := range allKinds {
+		for _, n := range []int{1, 100, 10_000} {
+			b.Run(fmt.Sprintf("%s/%d", kind, n), func(b *testing.B) {
+				c, _ := pool(n)
+				p := Build(kind, c, 0)
+				r := uint64(1)
+				b.ReportAllocs()
+				for b.Loop() {
+					r = r*6364136223846793005 + 1442695040888963407
+					if s, ok := p.Pick(PickInfo{Rand: r, Now: 1}); ok {
+						s.Done(Answered)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkPickParallel has as many goroutines as there are Ps; a Pick takes each
+// of them that many times what is reported.
+func BenchmarkPickParallel(b *testing.B) {
 	for _, kind := range allKinds {
 		for _, n := range []int{1, 10, 100, 1000, 10_000} {
 			b.Run(fmt.Sprintf("%s/%d", kind, n), func(b *testing.B) {

@@ -7,17 +7,17 @@ package balancer
 // registry and the evidence of former calls have it. They are immutable.
 type Candidates struct {
 	// primary is what Pickers choose from.
-	primary []*EndpointState
+	primary list
 	// last are suspects, for when primary has nothing: docs/registry-protocol.md, suspects.
-	last []*EndpointState
+	last list
 }
 
 // Size returns how many endpoints there are to choose from at most.
 func (c Candidates) Size() int {
-	if len(c.primary) == 0 {
-		return len(c.last)
+	if c.primary.n == 0 {
+		return c.last.n
 	}
-	return len(c.primary)
+	return c.primary.n
 }
 
 // Usable returns the endpoints that calls may go to:
@@ -33,21 +33,19 @@ func (c Candidates) Size() int {
 func (t *Table) Usable() Candidates {
 	ready, draining, suspect := t.lists[kindReady], t.lists[kindDraining], t.lists[kindSuspect]
 	c := Candidates{primary: ready, last: suspect}
-	if len(ready) == 0 {
+	if ready.n == 0 {
 		c.primary = draining
 	}
-	if !massLoss(len(ready), len(suspect)) {
+	if !massLoss(ready.n, suspect.n) {
 		return c
 	}
-	var trusted []*EndpointState
-	for _, s := range suspect {
-		if evident(s.marks.Load()) {
-			trusted = append(trusted, s)
+	both := c.primary.edit()
+	for i := range suspect.n {
+		if s := suspect.at(i); evident(s.marks.Load()) {
+			both.add(s)
 		}
 	}
-	if len(trusted) > 0 {
-		c.primary = edit(c.primary, nil, trusted)
-	}
+	c.primary = both.list
 	return c
 }
 

@@ -9,8 +9,8 @@ import "sync/atomic"
 type random struct{ Candidates }
 
 func (p *random) Pick(info PickInfo) (*EndpointState, bool) {
-	if n := len(p.primary); n > 0 {
-		if s := p.primary[scale(uint32(info.Rand>>32), n)]; info.good(s) {
+	if n := p.primary.n; n > 0 {
+		if s := p.primary.at(scale(uint32(info.Rand>>32), n)); info.good(s) {
 			return take(s)
 		}
 	}
@@ -21,13 +21,13 @@ func (p *random) Pick(info PickInfo) (*EndpointState, bool) {
 type leastRequest struct{ Candidates }
 
 func (p *leastRequest) Pick(info PickInfo) (*EndpointState, bool) {
-	if n := len(p.primary); n > 1 {
+	if n := p.primary.n; n > 1 {
 		i := scale(uint32(info.Rand>>32), n)
 		j := scale(uint32(info.Rand), n-1)
 		if j >= i {
 			j++
 		}
-		a, b := p.primary[i], p.primary[j]
+		a, b := p.primary.at(i), p.primary.at(j)
 		if info.good(a) && info.good(b) {
 			// i is uniform, so a tie, which goes to a, goes to either alike.
 			return take(lessLoaded(a, b))
@@ -46,8 +46,8 @@ type roundRobin struct {
 }
 
 func (p *roundRobin) Pick(info PickInfo) (*EndpointState, bool) {
-	if n := len(p.primary); n > 0 {
-		if s := p.primary[p.next.Add(1)%uint64(n)]; info.good(s) {
+	if n := p.primary.n; n > 0 {
+		if s := p.primary.at(int(p.next.Add(1) % uint64(n))); info.good(s) {
 			return take(s)
 		}
 	}

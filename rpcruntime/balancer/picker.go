@@ -82,14 +82,14 @@ func (info *PickInfo) tried(s *EndpointState) bool {
 // clean. byLoad prefers fewer calls in flight among equals.
 func (c *Candidates) search(info PickInfo, byLoad bool) (*EndpointState, bool) {
 	r := source(info.Rand)
-	if len(c.primary) > probeLimit {
+	if c.primary.n > probeLimit {
 		if s := c.probe(&info, byLoad, &r); s != nil {
 			return take(s)
 		}
 	}
-	s, possible := scan(c.primary, &info, false, byLoad, &r)
+	s, possible := scan(&c.primary, &info, false, byLoad, &r)
 	if s == nil && !possible {
-		s, _ = scan(c.last, &info, true, byLoad, &r)
+		s, _ = scan(&c.last, &info, true, byLoad, &r)
 	}
 	if s == nil {
 		return nil, false
@@ -102,7 +102,7 @@ func (c *Candidates) search(info PickInfo, byLoad bool) (*EndpointState, bool) {
 func (c *Candidates) probe(info *PickInfo, byLoad bool, r *source) *EndpointState {
 	var found *EndpointState
 	for range probeLimit {
-		s := c.primary[r.below(len(c.primary))]
+		s := c.primary.at(r.below(c.primary.n))
 		if s == found || s.class(info.Now, false) != classClean || info.tried(s) {
 			continue
 		}
@@ -120,12 +120,12 @@ func (c *Candidates) probe(info *PickInfo, byLoad bool, r *source) *EndpointStat
 // scan returns an endpoint of the best class among scanLimit of the list, each
 // of its equals alike likely, or nil. possible reports whether any endpoint may
 // be picked, this call's tried ones included.
-func scan(list []*EndpointState, info *PickInfo, lastResort, byLoad bool, r *source) (best *EndpointState, possible bool) {
+func scan(l *list, info *PickInfo, lastResort, byLoad bool, r *source) (best *EndpointState, possible bool) {
 	var bestRank, equals int
-	at := r.below(len(list))
-	for range min(len(list), scanLimit) {
-		s := list[at]
-		if at++; at == len(list) {
+	at := r.below(l.n)
+	for range min(l.n, scanLimit) {
+		s := l.at(at)
+		if at++; at == l.n {
 			at = 0
 		}
 		c := s.class(info.Now, lastResort)

@@ -18,7 +18,7 @@ func pool(n int) (Candidates, []*EndpointState) {
 	var table Table
 	table.Replace(endpoints(n, policy.Ready))
 	c := table.Usable()
-	return c, c.primary
+	return c, c.primary.all()
 }
 
 func forKinds(t *testing.T, f func(*testing.T, policy.LoadBalancer)) {

@@ -92,6 +92,7 @@ type EndpointState struct {
 	// Of the Table alone.
 	kind    kind   // as the registry has it now
 	was     kind   // before this round of changes
+	place   uint32 // in the Table's list of its kind; of no meaning for kindNone
 	touched uint64 // the round that touched it last
 	_       [8]byte
 }

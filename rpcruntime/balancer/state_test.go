@@ -129,7 +129,7 @@ func TestDrainEndsWithItsConnection(t *testing.T) {
 
 func TestDoneIsCountedOnceEachUnderConcurrency(t *testing.T) {
 	s := newState(&policy.Endpoint{ID: "a"})
-	p := Build(policy.LeastRequest, Candidates{primary: []*EndpointState{s}}, 0)
+	p := Build(policy.LeastRequest, Candidates{primary: listOf(s)}, 0)
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

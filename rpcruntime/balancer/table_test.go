@@ -75,7 +75,7 @@ func TestTableAgainstModel(t *testing.T) {
 			before := slices.Clone(table.lists[:])
 			copies := [kinds][]*EndpointState{}
 			for k := range before {
-				copies[k] = slices.Clone(before[k])
+				copies[k] = before[k].all()
 			}
 			var ch Changes
 			if rng.IntN(2) == 0 {
@@ -84,7 +84,7 @@ func TestTableAgainstModel(t *testing.T) {
 				ch = table.Replace(slices.Collect(maps.Values(want)))
 			}
 			for k := range before {
-				if !slices.Equal(before[k], copies[k]) {
+				if !slices.Equal(before[k].all(), copies[k]) {
 					t.Fatalf("seed %d: a list that pickers may hold was changed", seed)
 				}
 			}
@@ -108,8 +108,17 @@ func checkTable(t *testing.T, table *Table, want map[string]policy.Endpoint) {
 			}
 		}
 		slices.Sort(wantIDs)
-		if !slices.Equal(ids(table.lists[k]), wantIDs) {
-			t.Fatalf("list %d has %v, want %v", k, ids(table.lists[k]), wantIDs)
+		l := table.lists[k]
+		if !slices.Equal(sorted(l.all()), wantIDs) {
+			t.Fatalf("list %d has %v, want %v", k, sorted(l.all()), wantIDs)
+		}
+		if len(l.pages) != (l.n+pageSize-1)/pageSize {
+			t.Fatalf("list %d of %d has %d pages", k, l.n, len(l.pages))
+		}
+		for i, s := range l.all() {
+			if int(s.place) != i {
+				t.Fatalf("%s is at %d of list %d and says %d", s.ID(), i, k, s.place)
+			}
 		}
 	}
 	for id, e := range want {
@@ -158,7 +167,7 @@ func checkChanges(t *testing.T, table *Table, ch Changes, old, now map[string]po
 func TestTableTakesTheLastOfDuplicates(t *testing.T) {
 	var table Table
 	table.Apply([]policy.Endpoint{endpoint("a", policy.Ready), endpoint("a", policy.Suspect), endpoint("a", policy.Draining)}, nil)
-	if got := ids(table.lists[kindDraining]); len(got) != 1 || table.Len() != 1 || len(table.lists[kindReady]) != 0 {
+	if table.lists[kindDraining].n != 1 || table.Len() != 1 || table.lists[kindReady].n != 0 || table.lists[kindSuspect].n != 0 {
 		t.Errorf("lists are %v", table.lists)
 	}
 }
@@ -246,10 +255,10 @@ func TestUsable(t *testing.T) {
 			if got := picked(usable); !slices.Equal(got, want) {
 				t.Errorf("picked %v, want %v", got, want)
 			}
-			if got := ids(usable.primary); len(got) > 0 && !slices.Equal(got, want) {
+			if got := sorted(usable.primary.all()); len(got) > 0 && !slices.Equal(got, want) {
 				t.Errorf("the candidates are %v, want %v", got, want)
 			}
-			if mass := massLoss(len(table.lists[kindReady]), len(table.lists[kindSuspect])); mass != policy.MassLoss(list) {
+			if mass := massLoss(table.lists[kindReady].n, table.lists[kindSuspect].n); mass != policy.MassLoss(list) {
 				t.Errorf("massLoss is %v here and %v in policy", mass, policy.MassLoss(list))
 			}
 		})
@@ -284,16 +293,17 @@ func TestLostEvidenceCountsInBuiltPickers(t *testing.T) {
 	}
 	table.Replace(list)
 	p := Build(policy.RoundRobin, table.Usable(), 0)
-	all := ids(table.lists[kindSuspect])
-	for _, s := range table.lists[kindSuspect][1:] {
+	suspects := table.lists[kindSuspect].all()
+	all := ids(suspects)
+	for _, s := range suspects[1:] {
 		s.inFlight.Add(1)
 		s.Done(Failed)
 	}
 	// Others failed and this one was tried: it is not nothing that is left.
-	if s, ok := p.Pick(PickInfo{Tried: table.lists[kindSuspect][:1]}); ok {
+	if s, ok := p.Pick(PickInfo{Tried: suspects[:1]}); ok {
 		t.Errorf("picked %s of %v as a last resort beside one with evidence", s.ID(), all)
 	}
-	for _, s := range table.lists[kindSuspect][1:] {
+	for _, s := range suspects[1:] {
 		s.inFlight.Add(1)
 		s.Done(Answered)
 	}

@@ -55,6 +55,25 @@ func BenchmarkAdmit(b *testing.B) {
 	for name, limits := range lanes {
 		b.Run(name, func(b *testing.B) {
 			limiter := New(limits)
+			now := time.Duration(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				now += 100
+				ticket, d := limiter.Admit(call, now)
+				if d.Verdict == Run {
+					ticket.Done()
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkAdmitParallel has as many goroutines as there are Ps, each with a clock
+// of its own.
+func BenchmarkAdmitParallel(b *testing.B) {
+	for name, limits := range lanes {
+		b.Run(name, func(b *testing.B) {
+			limiter := New(limits)
 			b.RunParallel(func(pb *testing.PB) {
 				now := time.Duration(0)
 				for pb.Next() {

@@ -3,7 +3,10 @@
 
 package wire
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func BenchmarkParse(b *testing.B) {
 	whole := base.build()
@@ -30,13 +33,19 @@ func BenchmarkMetaGet(b *testing.B) {
 	}
 }
 
+// BenchmarkBuild appends a request, with payloads of some sizes.
 func BenchmarkBuild(b *testing.B) {
-	buf := make([]byte, 0, 256)
-	payload := []byte(`{"A":1}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		f := Begin(buf[:0], RequestHeader(1, SerializeJSON, false), "Arith", "Mul")
-		f.Meta(KeyServerTimeout, "1500")
-		buf = f.Payload(payload)
+	for _, size := range []int{7, 581, 64 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			buf := make([]byte, 0, size+256)
+			payload := make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				f := Begin(buf[:0], RequestHeader(1, SerializeRaw, false), "Arith", "Mul")
+				f.Meta(KeyServerTimeout, "1500")
+				buf = f.Payload(payload)
+			}
+		})
 	}
 }

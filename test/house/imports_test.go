@@ -49,6 +49,9 @@ var mayImport = map[string][]string{
 	"rpcruntime/otel":    {"rpcruntime"},
 	"rpcruntime/rpctest": {"rpcruntime/..."},
 
+	// Programs that measure, in a module of their own.
+	"bench": {"bench/...", "rpcruntime/..."},
+
 	// The operator. Of the runtime, what decides there knows the snapshot only.
 	"api":               {},
 	"config":            {}, // carries the CRDs as text
@@ -57,6 +60,9 @@ var mayImport = map[string][]string{
 	"internal/publish":  {"rpcruntime", "rpcruntime/policy", "rpcruntime/status", "rpcruntime/registry", "rpcruntime/transport", "rpcruntime/codec"},
 	"internal":          {"api/...", "config/...", "internal/...", "rpcruntime/..."},
 	"controllers":       {"api/...", "internal/...", "controllers/...", "rpcruntime/policy", "rpcruntime/status"},
+	"controllers/crd":   {"api/...", "config/..."},
+	// Replicas ask each other, as clients of the service that they serve.
+	"controllers/registry/count": {"internal/...", "rpcruntime", "rpcruntime/registry", "rpcruntime/policy"},
 	// The one place where the operator is a program of its own runtime.
 	"controllers/registry/serve": {"internal/...", "rpcruntime", "rpcruntime/metrics", "rpcruntime/registry", "rpcruntime/policy"},
 	"fairleadtest":               {"api/...", "internal/...", "rpcruntime/..."},

@@ -25,6 +25,7 @@ var goroutineStarters = []string{
 	"rpcruntime", "rpcruntime/internal/wheel", "rpcruntime/transport", "rpcruntime/registry", "rpcruntime/rpctest",
 	"rpcruntime/gateway", "rpcruntime/internal/rpcxpeer", "rpcruntime/internal/wirebench",
 	"internal/publish", "internal/manifest", "controllers/*", "cmd/*", "examples/*",
+	"bench/internal/*", // another module: programs that measure
 }
 
 // impureImports are packages that do I/O, log or keep a state of their own.
