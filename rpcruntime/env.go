@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
+	"github.com/fairlead/fairlead/rpcruntime/registry"
 )
 
 // environment is what a process is told from outside. docs/operations.md
@@ -19,27 +20,16 @@ type environment struct {
 	namespace string   // FAIRLEAD_NAMESPACE, "default" when empty
 	podUID    string   // FAIRLEAD_POD_UID
 	cacheDir  string   // FAIRLEAD_CACHE_DIR
+	// here has what the others come from, and where the rest is found.
+	here registry.Surroundings
 }
 
 func readEnvironment() environment {
+	here := registry.Look(os.Getenv)
 	return environment{
-		registry:  list(os.Getenv("FAIRLEAD_REGISTRY")),
-		services:  list(os.Getenv("FAIRLEAD_SERVICES")),
-		app:       os.Getenv("FAIRLEAD_APP"),
-		namespace: os.Getenv("FAIRLEAD_NAMESPACE"),
-		podUID:    os.Getenv("FAIRLEAD_POD_UID"),
-		cacheDir:  os.Getenv("FAIRLEAD_CACHE_DIR"),
+		here: here, registry: here.Addresses, services: here.Services, app: here.App, namespace: here.Namespace,
+		podUID: here.PodUID, cacheDir: here.CacheDir,
 	}
-}
-
-func list(s string) []string {
-	var items []string
-	for _, item := range strings.Split(s, ",") {
-		if item = strings.TrimSpace(item); item != "" {
-			items = append(items, item)
-		}
-	}
-	return items
 }
 
 // check fills in what follows from the rest and says what is wrong.

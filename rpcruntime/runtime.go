@@ -204,9 +204,10 @@ const maxEncodedKept = 64 << 10
 // encodeBuffer lends a buffer to encode a message into.
 func encodeBuffer() *buffer.Buffer { return buffer.Get(1 << 10) }
 
-// freeEncoded takes the buffer of an encoded message back, if nobody holds it.
+// freeEncoded takes the buffer of an encoded message back, if there is one and
+// nobody holds it.
 func freeEncoded(b *buffer.Buffer) {
-	if len(b.B) < maxEncodedKept {
+	if b != nil && len(b.B) < maxEncodedKept {
 		b.Free()
 	}
 }

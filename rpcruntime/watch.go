@@ -20,20 +20,22 @@ func honoured() []string {
 
 // openRegistry makes the runtime's watch of the registry. It touches no network.
 func (rt *Runtime) openRegistry() {
-	if len(rt.opts.env.registry) == 0 {
+	env := &rt.opts.env
+	env.here.Addresses = env.registry // an option may have named others
+	if rt.opts.noRegistry || !env.here.Registry() {
 		return
 	}
-	rt.registry = registry.New(registry.Config{
-		Addresses:      rt.opts.env.registry,
-		Dial:           rt.opts.dial,
-		Identity:       registry.Identity{Namespace: rt.opts.env.namespace, App: rt.opts.env.app, PodUID: rt.opts.env.podUID},
+	cfg := registry.Config{
+		Identity:       registry.Identity{Namespace: env.namespace, App: env.app, PodUID: env.podUID, Pod: env.here.Pod},
 		Transport:      rt.transportConfig(),
-		CacheDir:       rt.opts.env.cacheDir,
+		CacheDir:       env.cacheDir,
 		Log:            rt.log,
 		RuntimeVersion: runtimeVersion(),
 		Features:       honoured(),
 		OnSelf:         rt.onSelf,
-	})
+	}
+	env.here.Configure(&cfg, rt.opts.dial, rt.log)
+	rt.registry = registry.New(cfg)
 }
 
 // runtimeVersion is the version of this module in the program that links it.

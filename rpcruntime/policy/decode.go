@@ -32,10 +32,15 @@ var (
 // know is left out and named in UnknownFields; if it is marked as critical, the
 // error is a *CriticalFieldError.
 func Decode(service string, role Role, parts []Part) (*Snapshot, error) {
+	d := decoder{role: role, snapshot: &Snapshot{Service: service, Role: role}}
+	return d.decode(parts)
+}
+
+func (d *decoder) decode(parts []Part) (*Snapshot, error) {
+	service := d.snapshot.Service
 	if err := ValidateServiceName(service); err != nil {
 		return nil, err
 	}
-	d := decoder{role: role, snapshot: &Snapshot{Service: service, Role: role}}
 	for i := range parts {
 		p := &parts[i]
 		if d.has(p.Name) {
@@ -56,6 +61,8 @@ type decoder struct {
 	role     Role
 	snapshot *Snapshot
 	overlay  string
+	former   *Snapshot // what was decoded before; may be nil
+	patched  bool      // the endpoints are former's, edited, and so in order
 }
 
 func (d *decoder) has(part string) bool {
@@ -86,7 +93,9 @@ func (d *decoder) finish() *Snapshot {
 	s := d.snapshot
 	slices.SortFunc(s.Parts, func(a, b PartDigest) int { return strings.Compare(a.Name, b.Name) })
 	s.Digest = ServiceDigest(s.Parts)
-	slices.SortFunc(s.Endpoints, func(a, b Endpoint) int { return strings.Compare(a.ID, b.ID) })
+	if !d.patched {
+		slices.SortFunc(s.Endpoints, func(a, b Endpoint) int { return strings.Compare(a.ID, b.ID) })
+	}
 	slices.SortFunc(s.Layers, func(a, b Layer) int { return compareLayers(&a, &b) })
 	slices.SortFunc(s.Limits, func(a, b Limit) int { return cmp.Compare(a.ID(), b.ID()) })
 	slices.Sort(s.UnknownFields)
@@ -97,6 +106,9 @@ func (d *decoder) part(p *Part) error {
 	var decode func(*Part, *Item) error
 	switch namespace, overlay := strings.CutPrefix(p.Name, overlayPrefix); {
 	case p.Name == PartEndpoints && d.role == Caller:
+		if done, err := d.patchEndpoints(p); done {
+			return err
+		}
 		decode = d.endpoint
 	case p.Name == PartOwner && d.role == Caller:
 		decode = d.ownerItem

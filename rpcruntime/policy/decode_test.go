@@ -5,6 +5,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
@@ -129,6 +130,19 @@ func TestEncodeIsStable(t *testing.T) {
 	p, err := EncodeEndpoints([]Endpoint{{ID: "i", Addresses: []string{"10.0.0.1:80"}}})
 	if want := "\x82\xa2id\xa1i\xa1a\x91\xab10.0.0.1:80"; err != nil || string(p.Items[0].Bytes) != want {
 		t.Errorf("got %q, want %q, %v", p.Items[0].Bytes, want, err)
+	}
+	// Steps travel as their numbers, by which an older runtime orders those that it does not know.
+	for step, number := range map[Step]string{
+		StepOwnerNamespace: "\x14", StepOwnerMethod: "\x28", StepCallerNamespace: "\x32", StepCallerMethod: "\x46",
+		StepOverrideMethod: "\x50", StepOverrideService: "\x5a", StepOverrideNamespace: "\x64",
+	} {
+		p, err := EncodeOwner(Methods{}, []Layer{{Step: step, Source: Source{Namespace: "shop", Name: "p"}, Fields: CallFields{FailMode: Failfast}}})
+		if want := "\x83\xa1s" + number + "\xa1o\x82\xa2ns\xa4shop\xa1n\xa1p\xa1f\x81\xa2fm\xa8Failfast"; err != nil || string(p.Items[0].Bytes) != want {
+			t.Errorf("step %d: got %q, want %q, %v", step, p.Items[0].Bytes, want, err)
+		}
+		if want := fmt.Sprintf("layer/%d//shop/p", step); p.Items[0].ID != want {
+			t.Errorf("step %d has id %q, want %q", step, p.Items[0].ID, want)
+		}
 	}
 	p, err = EncodeOverlay("web", []Layer{{Step: StepCallerService, Fields: CallFields{Timeout: ptr(300 * time.Nanosecond)}}})
 	if want := "\x82\xa1s\x3c\xa1f\x81\xa1t\xcd\x01\x2c"; err != nil || string(p.Items[0].Bytes) != want {

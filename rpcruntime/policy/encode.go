@@ -53,12 +53,15 @@ type Part struct {
 	Items []Item `msgpack:"i"`
 	// Invariant: Digest is the sum of the items' digests mod 2^128.
 	Digest Digest `msgpack:"d"`
+
+	sorted bool       // Items are sorted by ID
+	delta  *partDelta // how the part came from another; nil if not known
 }
 
 // NewPart sorts the items and adds up their digests. The items must differ in
 // their ids.
 func NewPart(name string, items []Item) (Part, error) {
-	p := Part{Name: name, Items: slices.Clone(items)}
+	p := Part{Name: name, Items: slices.Clone(items), sorted: true}
 	slices.SortFunc(p.Items, func(a, b Item) int { return strings.Compare(a.ID, b.ID) })
 	for i := range p.Items {
 		if i > 0 && p.Items[i-1].ID == p.Items[i].ID {

@@ -112,6 +112,34 @@ var leaves = [leafCount]leaf{
 	},
 }
 
+// Empty says whether no field is set.
+func (f *CallFields) Empty() bool {
+	for i := range leaves {
+		if leaves[i].set(f) {
+			return false
+		}
+	}
+	return true
+}
+
+// Names gives the fields that are set, named as in Field.Name.
+func (f *CallFields) Names() []string {
+	var names []string
+	for i := range leaves {
+		if leaves[i].set(f) {
+			names = append(names, leaves[i].name)
+		}
+	}
+	return names
+}
+
+// Feature gives the word by which runtimes declare that they honour a field,
+// named as in Field.Name: the part of it before the first dot.
+func Feature(field string) string {
+	feature, _, _ := strings.Cut(field, ".")
+	return feature
+}
+
 func firstOf(reasons ...string) string {
 	for _, r := range reasons {
 		if r != "" {

@@ -59,12 +59,12 @@ func TestMergeDefaults(t *testing.T) {
 // Each step beats all weaker ones, and says so strongest first.
 func TestMergeSteps(t *testing.T) {
 	steps := []Step{StepOwnerNamespace, StepOwnerService, StepOwnerMethod, StepCallerNamespace,
-		StepCallerService, StepCallerMethod, StepCallerMethod + 10}
+		StepCallerService, StepCallerMethod, StepOverrideMethod, StepOverrideService, StepOverrideNamespace, StepOverrideNamespace + 10}
 	var layers []Layer
 	for i, step := range steps {
 		d := time.Duration(i+1) * time.Second
 		method := ""
-		if step == StepOwnerMethod || step == StepCallerMethod {
+		if step == StepOwnerMethod || step == StepCallerMethod || step == StepOverrideMethod {
 			method = "A.B"
 		}
 		// Younger and later by name than all before: neither must matter.
@@ -79,6 +79,66 @@ func TestMergeSteps(t *testing.T) {
 		if i > 0 && f.InsteadOf[0].Source != layers[i-1].Source {
 			t.Errorf("up to step %d: strongest overridden is %+v", step, f.InsteadOf[0])
 		}
+	}
+}
+
+// What a step is called, and whose it is, says no more than its number does.
+func TestSteps(t *testing.T) {
+	for step, want := range map[Step]struct {
+		name              string
+		caller, overrides bool
+	}{
+		StepDefault:           {"default", false, false},
+		StepOwnerNamespace:    {"owner's namespace", false, false},
+		StepOwnerService:      {"owner's service", false, false},
+		StepOwnerMethod:       {"owner's method", false, false},
+		StepCallerNamespace:   {"caller's namespace", true, false},
+		StepCallerService:     {"caller's service", true, false},
+		StepCallerMethod:      {"caller's method", true, false},
+		StepOverrideMethod:    {"override of the method", false, true},
+		StepOverrideService:   {"override of the service", false, true},
+		StepOverrideNamespace: {"override of the namespace", false, true},
+		110:                   {"step 110", false, true},
+	} {
+		if step.String() != want.name || step.Caller() != want.caller || step.Overrides() != want.overrides {
+			t.Errorf("%d is %s, caller %v, overrides %v; want %+v", step, step, step.Caller(), step.Overrides(), want)
+		}
+	}
+}
+
+// An override wins field by field, and what it leaves free stays the caller's.
+func TestMergeOverrides(t *testing.T) {
+	layers := []Layer{
+		layer(StepOwnerService, "", "owner", 1, CallFields{Timeout: ptr(time.Second), Attempts: ptr(int32(4))}),
+		layer(StepCallerMethod, "A.B", "caller", 1, CallFields{Timeout: ptr(2 * time.Second), Attempts: ptr(int32(5)), LoadBalancer: Random}),
+		layer(StepOverrideService, "", "owner", 1, CallFields{Timeout: ptr(3 * time.Second)}),
+		layer(StepOverrideMethod, "A.B", "narrow", 0, CallFields{Timeout: ptr(4 * time.Second), FailMode: Failfast}),
+	}
+	e := Merge(layers, "A.B")
+	if e.Timeout != 3*time.Second || e.Attempts != 5 || e.LoadBalancer != Random || e.FailMode != Failfast {
+		t.Errorf("got %+v", e)
+	}
+	if e := Merge(layers, "A.C"); e.Timeout != 3*time.Second || e.Attempts != 4 || e.FailMode != Failover {
+		t.Errorf("another method gets %+v", e)
+	}
+	// What does not go together gives way at the strongest, overrides included.
+	e = Merge(append(layers, layer(StepOverrideNamespace, "", "wide", 1, perTry(time.Minute))), "A.B")
+	if e.PerTryTimeout != 0 || len(e.Fallbacks) != 1 || e.Fallbacks[0].Source.Name != "wide" || e.Fallbacks[0].Step != StepOverrideNamespace {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func TestFeature(t *testing.T) {
+	for field, want := range map[string]string{"timeout": "timeout", "retry.budget": "retry", "loadBalancer.type": "loadBalancer"} {
+		if got := Feature(field); got != want {
+			t.Errorf("%s needs %s, want %s", field, got, want)
+		}
+	}
+	if f := (&CallFields{}); !f.Empty() {
+		t.Error("nothing is set, and it is not empty")
+	}
+	if f := (&CallFields{LoadBalancer: Random}); f.Empty() {
+		t.Error("something is set, and it is empty")
 	}
 }
 
@@ -296,7 +356,7 @@ func (p *program) layers() []Layer {
 	var layers []Layer
 	for len(p.rest) > 0 && len(layers) < 64 {
 		l := Layer{
-			Step:   Step(p.byte() % 90),
+			Step:   Step(p.byte() % 120),
 			Method: [...]string{"", "", "A.B", "A.C"}[p.byte()%4],
 			Source: Source{Namespace: string('a' + rune(p.byte()%2)), Name: string('a' + rune(p.byte()%3)), Created: int64(p.byte() % 3)},
 		}

@@ -3,7 +3,10 @@
 
 package policy
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Role says as what a process subscribes to a service.
 type Role string
@@ -84,16 +87,54 @@ type Source struct {
 // The numbers leave room and travel on the wire.
 type Step uint8
 
-// The steps. Overrides of the owner come after StepCallerMethod, later.
+// The steps. Those that override are the owner's again: there the wider one is
+// the stronger one.
 const (
-	StepDefault         Step = 10
-	StepOwnerNamespace  Step = 20
-	StepOwnerService    Step = 30
-	StepOwnerMethod     Step = 40
-	StepCallerNamespace Step = 50
-	StepCallerService   Step = 60
-	StepCallerMethod    Step = 70
+	StepDefault           Step = 10
+	StepOwnerNamespace    Step = 20
+	StepOwnerService      Step = 30
+	StepOwnerMethod       Step = 40
+	StepCallerNamespace   Step = 50
+	StepCallerService     Step = 60
+	StepCallerMethod      Step = 70
+	StepOverrideMethod    Step = 80
+	StepOverrideService   Step = 90
+	StepOverrideNamespace Step = 100
 )
+
+// Caller says whether layers of the step bind the callers of one namespace only.
+func (s Step) Caller() bool { return s >= StepCallerNamespace && s <= StepCallerMethod }
+
+// Overrides says whether layers of the step are overrides of the owner.
+func (s Step) Overrides() bool { return s > StepCallerMethod }
+
+// String names the step for people, as in "owner's service".
+func (s Step) String() string {
+	switch s {
+	case StepDefault:
+		return "default"
+	case StepOwnerNamespace:
+		return "owner's namespace"
+	case StepOwnerService:
+		return "owner's service"
+	case StepOwnerMethod:
+		return "owner's method"
+	case StepCallerNamespace:
+		return "caller's namespace"
+	case StepCallerService:
+		return "caller's service"
+	case StepCallerMethod:
+		return "caller's method"
+	case StepOverrideMethod:
+		return "override of the method"
+	case StepOverrideService:
+		return "override of the service"
+	case StepOverrideNamespace:
+		return "override of the namespace"
+	default:
+		return "step " + strconv.Itoa(int(s))
+	}
+}
 
 // Layer is what one policy object says at one step.
 type Layer struct {
@@ -228,6 +269,8 @@ type Snapshot struct {
 	Limits []Limit
 	// UnknownFields names what this runtime did not understand.
 	UnknownFields []string
+
+	delta *snapshotDelta // how Endpoints came from another's; nil if not known
 }
 
 // PartDigest names a part and what it holds.

@@ -5,6 +5,8 @@ package registry
 
 import (
 	"time"
+
+	"github.com/fairlead/fairlead/rpcruntime/policy"
 )
 
 // ackSoon plans an ack: at most one in ackInterval, and not all clients at once.
@@ -29,6 +31,9 @@ func (c *Client) sendAcks(now time.Time) {
 		return
 	}
 	req := new(AckRequest)
+	if c.trustAck {
+		c.trustAck, req.Trust = false, c.cfg.Trust.Digest()
+	}
 	for key, sub := range c.subs {
 		if !sub.mustAck {
 			continue
@@ -42,7 +47,7 @@ func (c *Client) sendAcks(now time.Time) {
 		req.Acks = append(req.Acks, a)
 	}
 	c.ackAt, c.lastAck = time.Time{}, now
-	if len(req.Acks) == 0 {
+	if len(req.Acks) == 0 && req.Trust == (policy.Digest{}) {
 		return
 	}
 	s.acking = true

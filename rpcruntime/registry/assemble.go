@@ -6,7 +6,6 @@ package registry
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 )
@@ -143,16 +142,18 @@ func (s *staging) assemble(f *ChangeFrame, held []policy.Part) ([]policy.Part, e
 
 // part puts a part together and checks that it amounts to its digest.
 func (st *staged) part(name string, held *policy.Part) (policy.Part, error) {
-	items := st.items
+	var p policy.Part
+	var err error
 	if !st.base.IsZero() {
 		if held == nil || held.Digest != st.base {
 			return policy.Part{}, errMissing
 		}
-		items = patch(held.Items, st.items, st.removed)
+		p, err = held.Patched(st.items, st.removed)
 	} else if len(st.removed) > 0 {
 		return policy.Part{}, fmt.Errorf("part %.100q removes items and has no base", name)
+	} else {
+		p, err = policy.NewPart(name, st.items)
 	}
-	p, err := policy.NewPart(name, items)
 	if err != nil {
 		return policy.Part{}, err
 	}
@@ -160,24 +161,6 @@ func (st *staged) part(name string, held *policy.Part) (policy.Part, error) {
 		return policy.Part{}, fmt.Errorf("part %.100q: its items have digest %s, and not %s as it says", name, p.Digest.Short(), st.digest.Short())
 	}
 	return p, nil
-}
-
-// patch replaces, adds and removes items.
-func patch(old, changed []policy.Item, removed []string) []policy.Item {
-	skip := make(map[string]struct{}, len(changed)+len(removed))
-	for i := range changed {
-		skip[changed[i].ID] = struct{}{}
-	}
-	for _, id := range removed {
-		skip[id] = struct{}{}
-	}
-	out := slices.Clone(changed)
-	for i := range old {
-		if _, gone := skip[old[i].ID]; !gone {
-			out = append(out, old[i])
-		}
-	}
-	return out
 }
 
 func find(parts []policy.Part, name string) *policy.Part {

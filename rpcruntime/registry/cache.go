@@ -217,7 +217,7 @@ func (c *cache) decode(key ServiceRole, data []byte) (*held, error) {
 			return nil, err
 		}
 	}
-	return newHeld(key, entry.Epoch, entry.AsOf, entry.Parts, Cached)
+	return newHeld(nil, key, entry.Epoch, entry.AsOf, entry.Parts, Cached)
 }
 
 // save has h written before long.
@@ -288,17 +288,22 @@ func (c *cache) replace(key ServiceRole, h *held) error {
 	if err != nil {
 		return err
 	}
+	return replaceFile(c.dir, c.name(key), body)
+}
+
+// replaceFile replaces a cache file, by renaming.
+func replaceFile(dir, name string, body []byte) error {
 	sum := sha256.Sum256(body)
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(c.dir, "*.tmp") // others may use the folder, too
+	f, err := os.CreateTemp(dir, "*.tmp") // others may use the folder, too
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(append(append([]byte(cacheMagic), sum[:]...), body...))
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), c.name(key))
+		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))

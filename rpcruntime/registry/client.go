@@ -68,6 +68,8 @@ type Client struct {
 	order         []string  // addresses still to be tried in this round
 
 	ackAt, lastAck time.Time // ackAt is zero when nothing is to be acked
+	trustAck       bool      // the authorities are to be acked, too
+	renewAt        time.Time // zero without a connection, or a source of tokens
 }
 
 // New makes a client. It touches no network and no file before it is asked to
@@ -258,6 +260,9 @@ func (c *Client) tick(now time.Time) time.Time {
 	c.tickRegistrations(due)
 	if due(c.ackAt) {
 		c.sendAcks(now)
+	}
+	for due(c.renewAt) { // once, and then it is due later
+		c.renewTokens(now)
 	}
 	if c.wantsDial() && due(cmpTime(c.dialAt, now)) {
 		c.dial()

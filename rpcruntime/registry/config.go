@@ -21,6 +21,9 @@ type Config struct {
 	// Addresses are the registry's replicas, host:port; they are tried in random
 	// order. None: nothing is dialled, and what the cache holds is all there is.
 	Addresses []string
+	// Resolve, if not nil, is asked for the addresses instead, before each round
+	// through them, beside the loop. An error counts as a failed attempt.
+	Resolve func() ([]string, error)
 	// Dial opens a connection; nil means plain TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Identity is what the process says of itself. SetServing changes its
@@ -39,6 +42,17 @@ type Config struct {
 	RuntimeVersion string
 	// Features are words for what this runtime honours; the registry counts them.
 	Features []string
+	// Token, if not nil, gives the token that proves who the process is. It is
+	// asked for each subscription, and every renewInterval: a token that has
+	// changed is sent to the registry. It is sent over TLS only.
+	Token func(ctx context.Context) (string, error)
+	// Trust, if not nil, takes the authorities that the registry sends over TLS.
+	// Dial must have verified the registry's certificate.
+	Trust *Trust
+	// Unanswered, if not nil, gives what is said with the error of a connection
+	// that ended before the registry answered on it: what may be wrong on this
+	// side; empty for nothing. It must not block for long.
+	Unanswered func() string
 	// OnSelf, if not nil, is called on each change of Self, on the client's
 	// goroutine. It must not block.
 	OnSelf func(Self)
@@ -83,6 +97,8 @@ const (
 	againInterval = time.Second
 	// forgetAfter is how long at most a service that is gone stays in use.
 	forgetAfter = 10 * time.Minute
+	// renewInterval is how often the token is looked at.
+	renewInterval = 20 * time.Second
 	// saveInterval is the least time between two writes of one cache file.
 	saveInterval = time.Second
 )

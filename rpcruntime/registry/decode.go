@@ -57,6 +57,14 @@ func (m *RegisterReply) UnmarshalMsg(b []byte) ([]byte, error) {
 	return unmarshal(b, "Register's reply", m)
 }
 
+// UnmarshalMsg reads the message from b and returns the rest. Codecs call it.
+func (m *RenewRequest) UnmarshalMsg(b []byte) ([]byte, error) { return unmarshal(b, "Renew", m) }
+
+// UnmarshalMsg reads the message from b and returns the rest. Codecs call it.
+func (m *RenewReply) UnmarshalMsg(b []byte) ([]byte, error) {
+	return unmarshal(b, "Renew's reply", m)
+}
+
 func (i *Identity) read(r *reader) {
 	r.object(func(key string) bool {
 		switch key {
@@ -116,6 +124,10 @@ func (m *SubscribeRequest) read(r *reader) {
 				s.read(r)
 				m.Services = append(m.Services, s)
 			})
+		case "k":
+			m.Token = r.text(MaxToken)
+		case "t":
+			m.Trust = r.digest()
 		default:
 			return false
 		}
@@ -199,17 +211,32 @@ func (f *Refusal) read(r *reader) {
 
 func (m *AckRequest) read(r *reader) {
 	r.object(func(key string) bool {
-		if key != "s" {
+		switch key {
+		case "s":
+			r.list(MaxSubscriptions, func() {
+				var a Ack
+				a.read(r)
+				m.Acks = append(m.Acks, a)
+			})
+		case "t":
+			m.Trust = r.digest()
+		default:
 			return false
 		}
-		r.list(MaxSubscriptions, func() {
-			var a Ack
-			a.read(r)
-			m.Acks = append(m.Acks, a)
-		})
 		return true
 	})
 }
+
+func (m *RenewRequest) read(r *reader) {
+	r.object(func(key string) bool {
+		if key == "k" {
+			m.Token = r.text(MaxToken)
+		}
+		return key == "k"
+	})
+}
+
+func (m *RenewReply) read(r *reader) { r.object(func(string) bool { return false }) }
 
 func (a *Ack) read(r *reader) {
 	r.object(func(key string) bool {

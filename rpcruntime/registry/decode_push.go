@@ -31,6 +31,9 @@ func (*BehindFrame) Kind() string { return KindBehind }
 // Kind is KindSelf.
 func (*SelfFrame) Kind() string { return KindSelf }
 
+// Kind is KindTrust.
+func (*TrustFrame) Kind() string { return KindTrust }
+
 // DecodePush reads the payload of a push. It copies what it keeps. ok is false
 // for a kind that this version does not know. An error is a *FrameError, or a
 // *policy.CriticalFieldError; then the push holds what was read before it.
@@ -46,6 +49,8 @@ func DecodePush(kind string, payload []byte) (push Push, ok bool, err error) {
 		push = new(BehindFrame)
 	case KindSelf:
 		push = new(SelfFrame)
+	case KindTrust:
+		push = new(TrustFrame)
 	default:
 		return nil, false, nil
 	}
@@ -131,6 +136,15 @@ func (m *SelfFrame) read(r *reader) {
 			m.Self.read(r)
 		}
 		return key == "i"
+	})
+}
+
+func (m *TrustFrame) read(r *reader) {
+	r.object(func(key string) bool {
+		if key == "b" {
+			m.Bundle = r.bytes(MaxBundle)
+		}
+		return key == "b"
 	})
 }
 

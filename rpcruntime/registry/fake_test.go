@@ -5,6 +5,7 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"slices"
@@ -31,6 +32,9 @@ type fake struct {
 	answer func(*SubscribeRequest) (*SubscribeReply, error)
 	// register gives the answer to a Register; nil refuses.
 	register func(*RegisterRequest) (*RegisterReply, error)
+	// secure makes connections look like those of TLS.
+	secure   bool
+	renews   []string
 	subs     []*SubscribeRequest
 	acks     []AckRequest
 	ackTimes []time.Time
@@ -66,8 +70,16 @@ func (f *fake) dial(_ context.Context, address string) (net.Conn, error) {
 	c.conn.SetSource(c)
 	c.conn.SetSubscribed(true)
 	f.conns = append(f.conns, c)
+	if f.secure {
+		return secureConn{ours}, nil
+	}
 	return ours, nil
 }
+
+// secureConn is a connection that says of itself what one of TLS says.
+type secureConn struct{ net.Conn }
+
+func (secureConn) ConnectionState() tls.ConnectionState { return tls.ConnectionState{} }
 
 func (f *fake) Announced(*transport.ServerConn, *wire.Announcement) {}
 func (f *fake) Closed(*transport.ServerConn, error)                 {}
@@ -109,6 +121,13 @@ func (f *fake) handle(method string, payload []byte) (any, error) {
 		err := decode(payload, method, req)
 		f.acks, f.ackTimes = append(f.acks, *req), append(f.ackTimes, time.Now())
 		return nil, err
+	case MethodRenew:
+		req := new(RenewRequest)
+		if err := decode(payload, method, req); err != nil {
+			return nil, err
+		}
+		f.renews = append(f.renews, req.Token)
+		return new(RenewReply), nil
 	case MethodRegister:
 		req := new(RegisterRequest)
 		if err := decode(payload, method, req); err != nil {

@@ -4,6 +4,7 @@
 package registry
 
 import (
+	"crypto/sha256"
 	"slices"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
@@ -19,6 +20,8 @@ const (
 	MethodAck = "Ack"
 	// MethodRegister takes, renews or leaves a lease for an instance.
 	MethodRegister = "Register"
+	// MethodRenew proves anew who the client is, before its last proof runs out.
+	MethodRenew = "Renew"
 
 	// PushPath is the path of all pushes; the method is the kind.
 	PushPath = "__fl.registry"
@@ -32,6 +35,7 @@ const (
 	KindGone   = "gone"
 	KindBehind = "behind"
 	KindSelf   = "self"
+	KindTrust  = "trust"
 )
 
 // The bounds of messages. What is over one is refused, undecoded.
@@ -46,6 +50,9 @@ const (
 	MaxNear = 3
 	// ChunkBytes bounds the items of one part frame, unless it holds only one.
 	ChunkBytes = 1 << 20
+	// MaxToken bounds a token, MaxBundle the authorities that are pushed, in bytes.
+	MaxToken  = 16 << 10
+	MaxBundle = 256 << 10
 
 	maxText     = 1024
 	maxReason   = 4096
@@ -98,6 +105,11 @@ type SubscribeRequest struct {
 	// Version is the runtime's, for people.
 	Version  string         `msgpack:"v,omitempty"`
 	Services []Subscription `msgpack:"s,omitempty"`
+	// Token proves who the client is; empty where nobody asks. It is a secret.
+	Token string `msgpack:"k,omitempty"`
+	// Trust is the digest of the authorities that the client believes, BundleDigest;
+	// zero for a client that does not take new ones from the registry.
+	Trust policy.Digest `msgpack:"t,omitempty"`
 }
 
 // Subscription is what a client wants of one service, and what it holds of it.
@@ -154,6 +166,9 @@ const (
 	// ReasonNotFound: there is no such service now. The subscription stands: a
 	// change follows when it appears.
 	ReasonNotFound = "not-found"
+	// ReasonForbidden: the service is there and not for this caller. The
+	// subscription stands: a change follows when it is.
+	ReasonForbidden = "forbidden"
 	// ReasonInvalid: the name or role is wrong; nothing stands.
 	ReasonInvalid = "invalid"
 )
@@ -162,7 +177,18 @@ const (
 // the same subscriptions.
 type AckRequest struct {
 	Acks []Ack `msgpack:"s"`
+	// Trust is as in SubscribeRequest; zero says nothing new.
+	Trust policy.Digest `msgpack:"t,omitempty"`
 }
+
+// RenewRequest has a token that the client got since it subscribed. It is a
+// secret.
+type RenewRequest struct {
+	Token string `msgpack:"k"`
+}
+
+// RenewReply says that the token was taken.
+type RenewReply struct{}
 
 // Ack is what a client holds of one service.
 type Ack struct {
@@ -251,4 +277,18 @@ type BehindFrame struct {
 // SelfFrame says what the registry knows of the subscriber by now.
 type SelfFrame struct {
 	Self Self `msgpack:"i"`
+}
+
+// TrustFrame has the authorities of which one signs the registry's certificates,
+// from now on.
+type TrustFrame struct {
+	// Bundle holds their certificates in PEM.
+	Bundle []byte `msgpack:"b"`
+}
+
+// BundleDigest is that of a bundle: the first 16 bytes of its SHA-256.
+func BundleDigest(bundle []byte) (d policy.Digest) {
+	sum := sha256.Sum256(bundle)
+	copy(d[:], sum[:])
+	return d
 }

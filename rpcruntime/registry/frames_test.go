@@ -39,6 +39,7 @@ func messages() []message {
 				{Service: "shop/arith", Role: policy.Caller, Digest: digestOf(3), Epoch: "e", AsOf: someAsOf, Parts: parts, Again: true},
 				{Service: "shop/other", Role: policy.Server},
 			},
+			Token: "secret", Trust: digestOf(9),
 		},
 		&SubscribeReply{
 			Epoch: "e", AsOf: someAsOf, Revision: 9,
@@ -47,7 +48,11 @@ func messages() []message {
 			Accepted: []ServiceRole{{"shop/arith", policy.Caller}},
 			Refused:  []Refusal{{Service: "shop/airth", Role: policy.Server, Reason: ReasonNotFound, Message: "m", Near: []string{"shop/arith"}}},
 		},
-		&AckRequest{Acks: []Ack{{Service: "shop/arith", Role: policy.Caller, Digest: digestOf(4)}, {Service: "s/x", Role: policy.Server, Rejected: "why"}}},
+		&AckRequest{Acks: []Ack{{Service: "shop/arith", Role: policy.Caller, Digest: digestOf(4)}, {Service: "s/x", Role: policy.Server, Rejected: "why"}}, Trust: digestOf(9)},
+		&RenewRequest{Token: "secret"},
+		&RenewReply{},
+		&TrustFrame{Bundle: []byte("pem")},
+		&cachedTrust{Bundle: []byte("pem"), Against: digestOf(9)},
 		&RegisterRequest{Service: "shop/arith", Address: "10.0.0.1:80", PodUID: "u", Zone: "z", Metadata: []KeyValue{{"a", "b"}}, Leave: true},
 		&RegisterReply{LeaseMillis: 15000},
 		&PartFrame{

@@ -59,6 +59,8 @@ func (c *Client) handle(s *session, p Push) error {
 		}
 	case *SelfFrame:
 		c.setSelf(p.Self)
+	case *TrustFrame:
+		return c.trust(s, p)
 	}
 	return nil
 }

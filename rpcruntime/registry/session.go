@@ -37,6 +37,11 @@ type session struct {
 	acking         bool
 	// renewed: all registrations have been sent on it.
 	renewed bool
+	// secure: the registry has shown a certificate. Only then are secrets sent, and
+	// authorities taken.
+	secure bool
+	// token is the one that the registry was sent last. It is a secret.
+	token string
 	// deaf is set when the registry sent a kind that is critical and that this
 	// runtime does not know: nothing after it is understood.
 	deaf error
@@ -65,7 +70,7 @@ func (s *session) Ended(_ *transport.ClientConn, reason error) {
 
 // wantsDial says whether a connection is missing.
 func (c *Client) wantsDial() bool {
-	if c.dialing || len(c.cfg.Addresses) == 0 || !c.wanted() {
+	if c.dialing || len(c.cfg.Addresses) == 0 && c.cfg.Resolve == nil || !c.wanted() {
 		return false
 	}
 	return c.current == nil || c.current.draining && c.next == nil
@@ -74,13 +79,45 @@ func (c *Client) wantsDial() bool {
 // dial opens a connection beside the loop.
 func (c *Client) dial() {
 	c.dialing = true
-	if len(c.order) == 0 {
-		c.order = slices.Clone(c.cfg.Addresses)
-		for i := len(c.order) - 1; i > 0; i-- {
-			j := int(c.cfg.Rand() % uint64(i+1))
-			c.order[i], c.order[j] = c.order[j], c.order[i]
-		}
+	switch {
+	case len(c.order) > 0:
+		c.dialNext()
+	case c.cfg.Resolve == nil:
+		c.shuffle(c.cfg.Addresses)
+		c.dialNext()
+	default:
+		c.spawn(func() {
+			addresses, err := c.cfg.Resolve()
+			c.post(func() { c.resolved(addresses, err) })
+		})
 	}
+}
+
+// resolved begins a round with the addresses that there are now.
+func (c *Client) resolved(addresses []string, err error) {
+	if err == nil && len(addresses) == 0 {
+		err = status.New(status.Unavailable, "the registry has no address")
+	}
+	if err != nil {
+		c.dialing = false
+		c.failed("", err)
+		return
+	}
+	c.shuffle(addresses)
+	c.dialNext()
+}
+
+// shuffle begins a round: every address once, in random order.
+func (c *Client) shuffle(addresses []string) {
+	c.order = slices.Clone(addresses)
+	for i := len(c.order) - 1; i > 0; i-- {
+		j := int(c.cfg.Rand() % uint64(i+1))
+		c.order[i], c.order[j] = c.order[j], c.order[i]
+	}
+}
+
+// dialNext dials the next address of the round.
+func (c *Client) dialNext() {
 	address := c.order[0]
 	c.order = c.order[1:]
 	caller := c.cfg.Identity.Namespace + "/" + c.cfg.Identity.App
@@ -96,7 +133,7 @@ func (c *Client) dial() {
 			c.post(func() { c.dialing = false; c.failed(address, err) })
 			return
 		}
-		s := &session{client: c, address: address, staging: newStaging(maxStaged), born: time.Now()}
+		s := &session{client: c, address: address, staging: newStaging(maxStaged), born: time.Now(), secure: isSecure(nc)}
 		if !c.adopt(s, nc, wire.Announcement{Caller: caller}) {
 			_ = nc.Close() // nobody has used it
 			return
@@ -189,7 +226,19 @@ func (c *Client) over(s *session, reason error) {
 	}
 	c.detach(s)
 	c.settled(s)
-	c.failed(s.address, status.New(status.Unavailable, fmt.Sprintf("registry %s: %v", s.address, reason)).WithCause(reason))
+	text := fmt.Sprintf("registry %s: %v%s", s.address, reason, c.unanswered(s))
+	c.failed(s.address, status.New(status.Unavailable, text).WithCause(reason))
+}
+
+// unanswered gives what to say with the end of a connection.
+func (c *Client) unanswered(s *session) string {
+	if s.live || c.cfg.Unanswered == nil {
+		return ""
+	}
+	if hint := c.cfg.Unanswered(); hint != "" {
+		return "; " + hint
+	}
+	return ""
 }
 
 // settled forgets earlier failures when a connection served for long enough.
@@ -258,9 +307,17 @@ func (c *Client) subscribe(s *session) {
 	s.calling, s.dirty = true, false
 	req := c.subscription()
 	c.spawn(func() {
+		token, missing := c.token(s)
+		req.Token = token
+		if c.cfg.Trust != nil && s.secure {
+			req.Trust = c.cfg.Trust.Digest()
+		}
 		reply := new(SubscribeReply)
-		err := c.call(s, MethodSubscribe, req, reply)
-		c.post(func() { c.subscribed(s, reply, err) })
+		err := withoutToken(c.call(s, MethodSubscribe, req, reply), missing)
+		c.post(func() {
+			s.token = token
+			c.subscribed(s, reply, err)
+		})
 	})
 }
 
@@ -296,10 +353,15 @@ func (c *Client) subscribed(s *session, reply *SubscribeReply, err error) {
 		return
 	}
 	if err != nil {
-		c.breakOff(s, fmt.Errorf("registry %s: %w", s.address, err))
+		hint := ""
+		if status.CodeOf(err) == status.Unavailable {
+			hint = c.unanswered(s)
+		}
+		c.breakOff(s, fmt.Errorf("registry %s: %w%s", s.address, err, hint))
 		return
 	}
 	c.live(s, reply.Epoch)
+	c.renewSoon()
 	c.setSelf(reply.Self)
 	for i := range reply.Refused {
 		r := &reply.Refused[i]

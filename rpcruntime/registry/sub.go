@@ -29,8 +29,12 @@ type held struct {
 	origin   Origin
 }
 
-func newHeld(key ServiceRole, epoch string, asOf policy.AsOf, parts []policy.Part, origin Origin) (*held, error) {
-	snapshot, err := policy.Decode(key.Service, key.Role, parts)
+func newHeld(former *held, key ServiceRole, epoch string, asOf policy.AsOf, parts []policy.Part, origin Origin) (*held, error) {
+	var before *policy.Snapshot
+	if former != nil {
+		before = former.snapshot
+	}
+	snapshot, err := policy.DecodeAfter(before, key.Service, key.Role, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +162,7 @@ func (c *Client) change(from *session, f *ChangeFrame) error {
 	for _, p := range f.Parts {
 		from.staging.drop(partKey{f.Service, p.Name})
 	}
-	next, err := newHeld(s.key, f.Epoch, f.AsOf, parts, Live)
+	next, err := newHeld(s.held, s.key, f.Epoch, f.AsOf, parts, Live)
 	if err != nil {
 		c.reject(s, f.Digest, err)
 		return nil
@@ -270,5 +274,9 @@ func (c *Client) refused(s *sub, from *session, at uint64, r *Refusal) {
 	if message == "" {
 		message = fmt.Sprintf("registry %s refused the subscription to %q: %s", from.address, r.Service, r.Reason)
 	}
-	s.fail(status.New(status.InvalidArgument, message))
+	code := status.InvalidArgument
+	if r.Reason == ReasonForbidden {
+		code = status.PermissionDenied
+	}
+	s.fail(status.New(code, message))
 }
