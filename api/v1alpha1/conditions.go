@@ -24,6 +24,8 @@ const (
 	ConditionEndpointsAvailable = "EndpointsAvailable"
 	// ConditionDegraded says that something is wrong that the control plane tolerates. True is the bad state.
 	ConditionDegraded = "Degraded"
+	// ConditionHonoured says whether the clients that are bound can do what is asked of them. Ready ignores it.
+	ConditionHonoured = "Honoured"
 )
 
 // The reasons. Each stands in Catalogue, with the type and status that it goes with.
@@ -41,6 +43,8 @@ const (
 	ReasonResolvedRefs = "ResolvedRefs"
 	// ReasonMethodNotDeclared: a sectionName, or a limit, names a method that the RPCService does not declare.
 	ReasonMethodNotDeclared = "MethodNotDeclared"
+	// ReasonRefNotPermitted: the RPCService does not let callers of the policy's namespace subscribe.
+	ReasonRefNotPermitted = "RefNotPermitted"
 	// ReasonServiceNotFound: the Service of the RPCService does not exist.
 	ReasonServiceNotFound = "ServiceNotFound"
 	// ReasonUnsupportedServiceType: the Service is of a type that has no endpoints, which is ExternalName.
@@ -79,6 +83,13 @@ const (
 	ReasonMassEndpointLoss = "MassEndpointLoss"
 	// ReasonAsExpected: nothing is out of order.
 	ReasonAsExpected = "AsExpected"
+
+	// ReasonAllClients: every client that is bound honours all of it.
+	ReasonAllClients = "AllClients"
+	// ReasonClientsTooOld: clients are bound whose runtime does not honour all of it.
+	ReasonClientsTooOld = "ClientsTooOld"
+	// ReasonNoClients: nobody subscribes.
+	ReasonNoClients = "NoClients"
 )
 
 // ReasonSpec is one verdict that a condition can carry.
@@ -109,7 +120,7 @@ type ConditionSpec struct {
 // caller's own.
 func Catalogue() []ConditionSpec {
 	return []ConditionSpec{
-		acceptedSpec(), resolvedRefsSpec(), programmedSpec(), readySpec(), endpointsAvailableSpec(), degradedSpec(),
+		acceptedSpec(), resolvedRefsSpec(), programmedSpec(), readySpec(), endpointsAvailableSpec(), degradedSpec(), honouredSpec(),
 	}
 }
 
@@ -146,6 +157,7 @@ func resolvedRefsSpec() ConditionSpec {
 			{metav1.ConditionTrue, ReasonResolvedRefs, allKinds(), "everything exists and fits"},
 			{metav1.ConditionFalse, ReasonTargetNotFound, policyKinds(), "the RPCService that a target names does not exist"},
 			{metav1.ConditionFalse, ReasonMethodNotDeclared, policyKinds(), "a sectionName names a method that the RPCService does not declare, and has no effect; or a limit does, and applies all the same"},
+			{metav1.ConditionFalse, ReasonRefNotPermitted, []string{KindRPCCallPolicy}, "a caller's policy names an RPCService whose spec.consumers leaves the policy's namespace out"},
 			{metav1.ConditionFalse, ReasonServiceNotFound, serviceKinds(), "the Service does not exist"},
 			{metav1.ConditionFalse, ReasonUnsupportedServiceType, serviceKinds(), "the Service is of type ExternalName, which has no endpoints"},
 			{metav1.ConditionFalse, ReasonPortNotFound, serviceKinds(), "the Service has no TCP port of that name, or no TCP port at all"},
@@ -163,7 +175,7 @@ func programmedSpec() ConditionSpec {
 			{metav1.ConditionTrue, ReasonPartiallyProgrammed, []string{KindRPCCallPolicy}, "some fields lost against another policy, or do not fit with it; the message names each field and the winner"},
 			{metav1.ConditionFalse, ReasonOverridden, []string{KindRPCCallPolicy}, "every field lost against other policies; the message names them"},
 			{metav1.ConditionFalse, ReasonNotAccepted, allKinds(), "nothing is served, because Accepted is False"},
-			{metav1.ConditionFalse, ReasonUnresolvedRefs, policyKinds(), "nothing is served, because the sectionName is not declared"},
+			{metav1.ConditionFalse, ReasonUnresolvedRefs, policyKinds(), "nothing is served, because the sectionName is not declared, or the RPCService leaves the policy's namespace out"},
 			{metav1.ConditionUnknown, ReasonReconciling, allKinds(), "there is no verdict yet"},
 		},
 	}
@@ -202,6 +214,19 @@ func degradedSpec() ConditionSpec {
 		Reasons: []ReasonSpec{
 			{metav1.ConditionFalse, ReasonAsExpected, serviceKinds(), "nothing is out of order"},
 			{metav1.ConditionTrue, ReasonMassEndpointLoss, serviceKinds(), "for 5s more than half of the endpoints that are not terminating have been suspect, as when nodes are lost"},
+		},
+	}
+}
+
+func honouredSpec() ConditionSpec {
+	return ConditionSpec{
+		Type: ConditionHonoured, Kinds: allKinds(), Good: metav1.ConditionTrue,
+		Meaning: "the clients that are bound can do what is asked of them; Ready ignores it",
+		Reasons: []ReasonSpec{
+			{metav1.ConditionTrue, ReasonAllClients, allKinds(), "every client that is bound honours all of it"},
+			{metav1.ConditionFalse, ReasonClientsTooOld, allKinds(), "the runtime of some clients does not honour a field, or refused the newest change; the message names the field, their number and versions"},
+			{metav1.ConditionUnknown, ReasonNoClients, allKinds(), "nobody subscribes"},
+			{metav1.ConditionUnknown, ReasonReconciling, allKinds(), "clients have not been counted yet"},
 		},
 	}
 }

@@ -7,23 +7,44 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TargetRef names what a policy is about: an RPCService in the policy's own namespace, or one of its methods.
+// AppliesTo says which side a policy that targets its own namespace is about.
+//
+// +kubebuilder:validation:Enum=Services;Callers
+type AppliesTo string
+
+const (
+	// AppliesToServices means every RPCService of the namespace, for all its callers.
+	AppliesToServices AppliesTo = "Services"
+	// AppliesToCallers means every caller in the namespace, whatever service it calls.
+	AppliesToCallers AppliesTo = "Callers"
+)
+
+// KindNamespace is the kind of a target that is the policy's own namespace. Its group is empty.
+const KindNamespace = "Namespace"
+
+// TargetRef names what a policy is about: an RPCService in the policy's own namespace, one of its methods, or that
+// namespace as a whole.
+//
+// +kubebuilder:validation:XValidation:rule="(self.kind == 'Namespace') == (self.group != 'rpc.fairlead.dev')",message="group must be rpc.fairlead.dev for an RPCService, and \"\" for a Namespace",fieldPath=".group"
+// +kubebuilder:validation:XValidation:rule="self.kind != 'Namespace' || has(self.appliesTo)",message="appliesTo is required when kind is Namespace: Services or Callers",fieldPath=".appliesTo",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="self.kind == 'Namespace' || !has(self.appliesTo)",message="appliesTo may be set only when kind is Namespace",fieldPath=".appliesTo",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="self.kind != 'Namespace' || !has(self.sectionName)",message="sectionName may be set only when kind is RPCService",fieldPath=".sectionName",reason=FieldValueForbidden
 type TargetRef struct {
-	// group of the target, always rpc.fairlead.dev.
+	// group of the target: rpc.fairlead.dev for an RPCService, "" for a Namespace.
 	//
 	// +required
-	// +kubebuilder:validation:Enum=rpc.fairlead.dev
+	// +kubebuilder:validation:Enum=rpc.fairlead.dev;""
 	// +kubebuilder:validation:MaxLength=253
 	Group string `json:"group"`
 
-	// kind of the target, always RPCService.
+	// kind of the target: RPCService, or Namespace for the policy's own.
 	//
 	// +required
-	// +kubebuilder:validation:Enum=RPCService
+	// +kubebuilder:validation:Enum=RPCService;Namespace
 	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind"`
 
-	// name of the RPCService.
+	// name of the RPCService; for a Namespace the policy's own, or the policy is not accepted.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -36,10 +57,18 @@ type TargetRef struct {
 	//
 	// +optional
 	SectionName *MethodName `json:"sectionName,omitempty"`
+
+	// appliesTo is Services (every RPCService of the namespace) or Callers (every caller in the namespace, whatever it
+	// calls). Required when kind is Namespace, and only then allowed.
+	//
+	// +optional
+	AppliesTo *AppliesTo `json:"appliesTo,omitempty"`
 }
 
 // CallTargetRef is a TargetRef that may point into another namespace, because callers may say how they call a service
 // that is not theirs.
+//
+// +kubebuilder:validation:XValidation:rule="self.kind != 'Namespace' || !has(self.__namespace__)",message="namespace may be set only when kind is RPCService",fieldPath=".namespace",reason=FieldValueForbidden
 type CallTargetRef struct {
 	TargetRef `json:",inline"`
 
@@ -55,7 +84,7 @@ type CallTargetRef struct {
 
 // AncestorReference names the object that a part of a policy's status is about.
 type AncestorReference struct {
-	// group of the object.
+	// group of the object; "" for a Namespace.
 	//
 	// +required
 	// +kubebuilder:validation:MaxLength=253
@@ -68,7 +97,7 @@ type AncestorReference struct {
 	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind"`
 
-	// namespace of the object.
+	// namespace of the object; absent for a Namespace.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
@@ -85,11 +114,16 @@ type AncestorReference struct {
 	//
 	// +optional
 	SectionName *MethodName `json:"sectionName,omitempty"`
+
+	// appliesTo is that of the target, if it is a Namespace.
+	//
+	// +optional
+	AppliesTo *AppliesTo `json:"appliesTo,omitempty"`
 }
 
 // PolicyAncestorStatus says what became of a policy for one of its targets.
 type PolicyAncestorStatus struct {
-	// ancestorRef is the target, as the policy's targetRefs name it, always with its namespace.
+	// ancestorRef is the target, as the policy's targetRefs name it, an RPCService always with its namespace.
 	//
 	// +required
 	AncestorRef AncestorReference `json:"ancestorRef"`
@@ -122,6 +156,23 @@ type PolicySummary struct {
 	Targets string `json:"targets,omitempty"`
 }
 
+// ClientCount counts processes that subscribe, over all replicas of the operator. It follows with a delay of some seconds.
+type ClientCount struct {
+	// current is how many say that they hold what is served now.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	Current int32 `json:"current"`
+
+	// total is how many subscribe.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	Total int32 `json:"total"`
+}
+
 // PolicyStatus is what the operator says about a policy, whatever its kind.
 type PolicyStatus struct {
 	// observedGeneration is the metadata.generation that this status speaks about.
@@ -129,8 +180,8 @@ type PolicyStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Accepted, ResolvedRefs, Programmed and Ready, over all targets: each is the worst that stands in
-	// ancestors. Ready sums up the others.
+	// conditions are Accepted, ResolvedRefs and Programmed over all targets, each the worst that stands in ancestors; Ready,
+	// which sums up these three; and Honoured.
 	//
 	// +optional
 	// +listType=map
@@ -142,6 +193,12 @@ type PolicyStatus struct {
 	//
 	// +optional
 	Summary *PolicySummary `json:"summary,omitempty"`
+
+	// clients counts the processes that the policy binds. Absent while the number is not known, because a replica of the
+	// operator cannot be reached.
+	//
+	// +optional
+	Clients *ClientCount `json:"clients,omitempty"`
 
 	// ancestors has one entry per target, in the order of targetRefs.
 	//

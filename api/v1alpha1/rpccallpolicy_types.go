@@ -120,21 +120,52 @@ type LoadBalancer struct {
 	Type *LoadBalancerType `json:"type,omitempty"`
 }
 
-// RPCCallPolicySpec says how calls to the targets are made. Policies for the same target merge field by field. A caller's
-// policy wins over an owner's; on either side a method wins over its service; among equals the older policy wins.
+// CallOverrides are fields of a call policy that win over those of callers. Where several policies override a field, the
+// wider one wins: a namespace over its services, a service over its methods.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.timeout) || has(self.failMode) || has(self.retry) || has(self.loadBalancer)",message="at least one of timeout, failMode, retry and loadBalancer must be set"
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="!has(self.timeout) || !has(self.retry) || !has(self.retry.perTryTimeout) || !self.timeout.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') || !self.retry.perTryTimeout.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') || duration(self.retry.perTryTimeout) <= duration(self.timeout)",message="perTryTimeout must not be longer than timeout",fieldPath=".retry.perTryTimeout"
+type CallOverrides struct {
+	// timeout as in spec, whatever callers say.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') || (duration(self) >= duration('1ms') && duration(self) <= duration('1h'))",message="must be from 1ms to 1h"
+	Timeout *Duration `json:"timeout,omitempty"`
+
+	// failMode as in spec, whatever callers say.
+	//
+	// +optional
+	FailMode *FailMode `json:"failMode,omitempty"`
+
+	// retry as in spec, whatever callers say. Fields of it that are absent here stay free.
+	//
+	// +optional
+	Retry *RetryPolicy `json:"retry,omitempty"`
+
+	// loadBalancer as in spec, whatever callers say.
+	//
+	// +optional
+	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
+}
+
+// RPCCallPolicySpec says how calls to the targets are made. Policies for the same target merge field by field. A caller's
+// policy wins over an owner's, and an owner's overrides over both; on either side a method wins over its service and a
+// service over its namespace, in overrides the other way round; among equals the older policy wins.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.timeout) || has(self.failMode) || has(self.retry) || has(self.loadBalancer) || has(self.overrides)",message="at least one of timeout, failMode, retry, loadBalancer and overrides must be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeout) || !has(self.retry) || !has(self.retry.perTryTimeout) || !self.timeout.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') || !self.retry.perTryTimeout.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') || duration(self.retry.perTryTimeout) <= duration(self.timeout)",message="perTryTimeout must not be longer than timeout",fieldPath=".retry.perTryTimeout"
+// +kubebuilder:validation:XValidation:rule="!has(self.overrides) || !self.targetRefs.exists(t, has(t.__namespace__) || (has(t.appliesTo) && t.appliesTo == 'Callers'))",message="overrides are the owner's: they may be set only if no target reference has a namespace or appliesTo: Callers",fieldPath=".overrides",reason=FieldValueForbidden
 type RPCCallPolicySpec struct {
-	// targetRefs are 1 to 16 RPCServices, or methods of them. Two references to the same RPCService need different
-	// sectionNames.
+	// targetRefs are 1 to 16 RPCServices, methods of them, or the policy's own Namespace. Two references to the same
+	// RPCService need different sectionNames, two to the Namespace different appliesTo.
 	//
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:XValidation:rule="self.all(a, has(a.sectionName) || self.exists_one(b, a.name == b.name && has(a.__namespace__) == has(b.__namespace__) && (!has(a.__namespace__) || a.__namespace__ == b.__namespace__)))",message="two references to one RPCService must both have a sectionName"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, has(a.sectionName) || a.kind == 'Namespace' || self.exists_one(b, b.kind != 'Namespace' && a.name == b.name && has(a.__namespace__) == has(b.__namespace__) && (!has(a.__namespace__) || a.__namespace__ == b.__namespace__)))",message="two references to one RPCService must both have a sectionName"
 	// +kubebuilder:validation:XValidation:rule="self.all(a, !has(a.sectionName) || self.exists_one(b, a.name == b.name && has(a.__namespace__) == has(b.__namespace__) && (!has(a.__namespace__) || a.__namespace__ == b.__namespace__) && has(b.sectionName) && a.sectionName == b.sectionName))",message="two references to one RPCService must have different sectionNames"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, a.kind != 'Namespace' || !has(a.appliesTo) || self.exists_one(b, b.kind == 'Namespace' && has(b.appliesTo) && a.appliesTo == b.appliesTo))",message="two references to the Namespace must have different appliesTo"
 	TargetRefs []CallTargetRef `json:"targetRefs"`
 
 	// timeout is the time that a call may take with all its attempts, from 1ms to 1h. A shorter deadline of the caller wins.
@@ -159,6 +190,11 @@ type RPCCallPolicySpec struct {
 	//
 	// +optional
 	LoadBalancer *LoadBalancer `json:"loadBalancer,omitempty"`
+
+	// overrides are fields that win over what callers say for themselves. Only the owner of the targets may set them.
+	//
+	// +optional
+	Overrides *CallOverrides `json:"overrides,omitempty"`
 }
 
 // RPCCallPolicy says how calls are made: timeout, fail mode, retry, load balancing. In the namespace of the service its

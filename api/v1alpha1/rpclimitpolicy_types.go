@@ -118,15 +118,17 @@ type Limit struct {
 //
 // +kubebuilder:validation:XValidation:rule="!self.targetRefs.exists(t, has(t.sectionName)) || !self.limits.exists(l, has(l.methods))",message="limits may name methods only if no target reference has a sectionName",fieldPath=".limits",reason=FieldValueForbidden
 type RPCLimitPolicySpec struct {
-	// targetRefs are 1 to 16 RPCServices of the same namespace, or methods of them. Two references to the same RPCService
-	// need different sectionNames. Each target has its own counts.
+	// targetRefs are 1 to 16 RPCServices of the same namespace, methods of them, or that Namespace with appliesTo: Services,
+	// which means each of its RPCServices. Two references to the same RPCService need different sectionNames. Each service
+	// has its own counts; one that is targeted by name and with its namespace has them once.
 	//
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:XValidation:rule="self.all(a, has(a.sectionName) || self.exists_one(b, a.name == b.name))",message="two references to one RPCService must both have a sectionName"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, has(a.sectionName) || self.exists_one(b, a.kind == b.kind && a.name == b.name))",message="two references to one RPCService must both have a sectionName, and the Namespace may stand once"
 	// +kubebuilder:validation:XValidation:rule="self.all(a, !has(a.sectionName) || self.exists_one(b, a.name == b.name && has(b.sectionName) && a.sectionName == b.sectionName))",message="two references to one RPCService must have different sectionNames"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(t, has(t.appliesTo) && t.appliesTo == 'Callers')",message="limits are the services' own: appliesTo must be Services"
 	TargetRefs []TargetRef `json:"targetRefs"`
 
 	// limits are 1 to 16 bounds. Every instance of the service counts for itself.

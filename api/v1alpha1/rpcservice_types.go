@@ -100,6 +100,114 @@ type RPCMethod struct {
 	Idempotency *Idempotency `json:"idempotency,omitempty"`
 }
 
+// FromNamespaces says which namespaces are meant.
+//
+// +kubebuilder:validation:Enum=All;Same;Selector
+type FromNamespaces string
+
+const (
+	// FromAll means all namespaces.
+	FromAll FromNamespaces = "All"
+	// FromSame means the namespace of the RPCService.
+	FromSame FromNamespaces = "Same"
+	// FromSelector means the namespaces that a selector selects, and the RPCService's own.
+	FromSelector FromNamespaces = "Selector"
+)
+
+// LabelValue is the value of a label.
+//
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:Pattern="^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+type LabelValue string
+
+// SelectorOperator relates a label to values.
+//
+// +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
+type SelectorOperator string
+
+const (
+	// SelectorIn: the label has one of the values.
+	SelectorIn SelectorOperator = "In"
+	// SelectorNotIn: the label has none of the values, or is not there.
+	SelectorNotIn SelectorOperator = "NotIn"
+	// SelectorExists: the label is there.
+	SelectorExists SelectorOperator = "Exists"
+	// SelectorDoesNotExist: the label is not there.
+	SelectorDoesNotExist SelectorOperator = "DoesNotExist"
+)
+
+// LabelRequirement is one thing that a selector wants of labels.
+//
+// +kubebuilder:validation:XValidation:rule="(self.operator in ['In', 'NotIn']) == has(self.values)",message="values must be set for In and NotIn, and only for them",fieldPath=".values"
+type LabelRequirement struct {
+	// key is the label's.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:Pattern="^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+	Key string `json:"key"`
+
+	// operator is In, NotIn, Exists or DoesNotExist.
+	//
+	// +required
+	Operator SelectorOperator `json:"operator"`
+
+	// values are up to 64 of the label's. Required with In and NotIn, and only then allowed.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Values []LabelValue `json:"values,omitempty"`
+}
+
+// NamespaceSelector selects namespaces by their labels: those that meet all of it. Every namespace has the label
+// kubernetes.io/metadata.name.
+//
+// +kubebuilder:validation:MinProperties=1
+type NamespaceSelector struct {
+	// matchLabels are up to 16 labels that a namespace must have, with their values.
+	//
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	MatchLabels map[string]LabelValue `json:"matchLabels,omitempty"`
+
+	// matchExpressions are up to 16 requirements that the labels of a namespace must meet.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	MatchExpressions []LabelRequirement `json:"matchExpressions,omitempty"`
+}
+
+// ConsumerNamespaces says from which namespaces callers may subscribe.
+//
+// +kubebuilder:validation:XValidation:rule="self.from != 'Selector' || has(self.selector)",message="selector is required when from is Selector",fieldPath=".selector",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="self.from == 'Selector' || !has(self.selector)",message="selector may be set only when from is Selector",fieldPath=".selector",reason=FieldValueForbidden
+type ConsumerNamespaces struct {
+	// from is All, Same (the namespace of the RPCService) or Selector (those that selector selects, and the RPCService's
+	// own).
+	//
+	// +required
+	From FromNamespaces `json:"from"`
+
+	// selector selects namespaces by their labels. Required when from is Selector, and only then allowed.
+	//
+	// +optional
+	Selector *NamespaceSelector `json:"selector,omitempty"`
+}
+
+// Consumers says who may see the service.
+type Consumers struct {
+	// namespaces says from which namespaces callers may subscribe. Others are refused, with the reason.
+	//
+	// +required
+	Namespaces ConsumerNamespaces `json:"namespaces"`
+}
+
 // RPCServiceSpec is what the team that owns a service says about it.
 type RPCServiceSpec struct {
 	// source says where the endpoints come from.
@@ -122,6 +230,12 @@ type RPCServiceSpec struct {
 	//
 	// +optional
 	UndeclaredMethods *UndeclaredMethods `json:"undeclaredMethods,omitempty"`
+
+	// consumers says who may subscribe to the service, and so learn its endpoints and policies. It does not keep anybody who
+	// knows an address from calling. Absent means everybody.
+	//
+	// +optional
+	Consumers *Consumers `json:"consumers,omitempty"`
 }
 
 // RPCServiceSummary holds numbers for people and printed columns. It follows with a delay of some seconds.
@@ -141,8 +255,8 @@ type RPCServiceStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Accepted, ResolvedRefs, Programmed, Ready, EndpointsAvailable and Degraded. Ready sums up the first
-	// three.
+	// conditions are Accepted, ResolvedRefs, Programmed, Ready, EndpointsAvailable, Degraded and Honoured. Ready sums up the
+	// first three.
 	//
 	// +optional
 	// +listType=map
@@ -154,6 +268,12 @@ type RPCServiceStatus struct {
 	//
 	// +optional
 	Summary *RPCServiceSummary `json:"summary,omitempty"`
+
+	// clients counts the processes that subscribe to the service, callers and instances. Absent while the number is not
+	// known, because a replica of the operator cannot be reached.
+	//
+	// +optional
+	Clients *ClientCount `json:"clients,omitempty"`
 }
 
 // RPCService says where the instances of a service come from, which methods it has, and which of them are idempotent. The

@@ -16,12 +16,14 @@ import (
 )
 
 const (
-	ref       = "{group: rpc.fairlead.dev, kind: RPCService, name: arith}"
-	refMul    = "{group: rpc.fairlead.dev, kind: RPCService, name: arith, sectionName: Arith.Mul}"
-	refAdd    = "{group: rpc.fairlead.dev, kind: RPCService, name: arith, sectionName: Arith.Add}"
-	refOther  = "{group: rpc.fairlead.dev, kind: RPCService, name: cart}"
-	refFar    = "{group: rpc.fairlead.dev, kind: RPCService, name: arith, namespace: bank}"
-	refFarMul = "{group: rpc.fairlead.dev, kind: RPCService, name: arith, namespace: bank, sectionName: Arith.Mul}"
+	ref        = "{group: rpc.fairlead.dev, kind: RPCService, name: arith}"
+	refMul     = "{group: rpc.fairlead.dev, kind: RPCService, name: arith, sectionName: Arith.Mul}"
+	refAdd     = "{group: rpc.fairlead.dev, kind: RPCService, name: arith, sectionName: Arith.Add}"
+	refOther   = "{group: rpc.fairlead.dev, kind: RPCService, name: cart}"
+	refFar     = "{group: rpc.fairlead.dev, kind: RPCService, name: arith, namespace: bank}"
+	nsServices = `{group: "", kind: Namespace, name: shop, appliesTo: Services}`
+	nsCallers  = `{group: "", kind: Namespace, name: shop, appliesTo: Callers}`
+	refFarMul  = "{group: rpc.fairlead.dev, kind: RPCService, name: arith, namespace: bank, sectionName: Arith.Mul}"
 )
 
 // ruleTests are specs as people would write them. wrong names the fields that the API server must complain about, all of
@@ -41,7 +43,26 @@ var ruleTests = []struct {
 	{"source Registered with service", v1alpha1.KindRPCService, `{source: {type: Registered, service: {name: arith}}}`, []string{"spec.source.service"}},
 	{"the port as a number", v1alpha1.KindRPCService, `{source: {type: Service, service: {name: arith, port: 8972}}}`, []string{"spec.source.service.port"}},
 	{"a method twice", v1alpha1.KindRPCService, `{source: {type: Registered}, methods: [{name: A.B}, {name: A.B}]}`, []string{"spec.methods[1]"}},
-	{"an unknown field", v1alpha1.KindRPCService, `{source: {type: Registered}, consumers: {}}`, []string{"spec.consumers"}},
+	{"an unknown field", v1alpha1.KindRPCService, `{source: {type: Registered}, customers: {}}`, []string{"spec.customers"}},
+	{"consumers everywhere", v1alpha1.KindRPCService, `{source: {type: Registered}, consumers: {namespaces: {from: All}}}`, nil},
+	{"consumers at home", v1alpha1.KindRPCService, `{source: {type: Registered}, consumers: {namespaces: {from: Same}}}`, nil},
+	{"consumers by label", v1alpha1.KindRPCService,
+		`{source: {type: Registered}, consumers: {namespaces: {from: Selector, selector: {matchLabels: {team: a, "b/c": ""}, matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [x]}, {key: z, operator: Exists}]}}}}`, nil},
+	{"consumers nowhere", v1alpha1.KindRPCService, `{source: {type: Registered}, consumers: {}}`, []string{"spec.consumers.namespaces"}},
+	{"Selector without a selector", v1alpha1.KindRPCService, `{source: {type: Registered}, consumers: {namespaces: {from: Selector}}}`, []string{"spec.consumers.namespaces.selector"}},
+	{"Same with a selector", v1alpha1.KindRPCService,
+		`{source: {type: Registered}, consumers: {namespaces: {from: Same, selector: {matchLabels: {a: b}}}}}`, []string{"spec.consumers.namespaces.selector"}},
+	{"a selector of nothing", v1alpha1.KindRPCService,
+		`{source: {type: Registered}, consumers: {namespaces: {from: Selector, selector: {}}}}`, []string{"spec.consumers.namespaces.selector"}},
+	{"In without values", v1alpha1.KindRPCService,
+		`{source: {type: Registered}, consumers: {namespaces: {from: Selector, selector: {matchExpressions: [{key: a, operator: In}]}}}}`,
+		[]string{"spec.consumers.namespaces.selector.matchExpressions[0].values"}},
+	{"Exists with values", v1alpha1.KindRPCService,
+		`{source: {type: Registered}, consumers: {namespaces: {from: Selector, selector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}}}`,
+		[]string{"spec.consumers.namespaces.selector.matchExpressions[0].values"}},
+	{"a label that is none", v1alpha1.KindRPCService,
+		`{source: {type: Registered}, consumers: {namespaces: {from: Selector, selector: {matchLabels: {a: "b c"}}}}}`,
+		[]string{"spec.consumers.namespaces.selector.matchLabels.a"}},
 	{"no source", v1alpha1.KindRPCService, `{}`, []string{"spec.source"}},
 
 	{"a call policy with one field", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + ref + `], timeout: 1ms}`, nil},
@@ -53,6 +74,28 @@ var ruleTests = []struct {
 	{"two methods of one service", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + refMul + `, ` + refAdd + `], failMode: Failfast}`, nil},
 	{"two services, and one of the same name far away", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + ref + `, ` + refOther + `, ` + refFar + `], loadBalancer: {type: Random}}`, nil},
 	{"one method near, the same far", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + refMul + `, ` + refFarMul + `], loadBalancer: {type: RoundRobin}}`, nil},
+	{"a namespace from both sides, and a service", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + nsServices + `, ` + nsCallers + `, ` + ref + `], timeout: 1s}`, nil},
+	{"overrides alone", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + nsServices + `, ` + refMul + `], overrides: {timeout: 1s, retry: {attempts: 1}}}`, nil},
+	{"a namespace without appliesTo", v1alpha1.KindRPCCallPolicy, `{targetRefs: [{group: "", kind: Namespace, name: shop}], timeout: 1s}`, []string{"spec.targetRefs[0].appliesTo"}},
+	{"a namespace twice", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + nsCallers + `, ` + nsCallers + `], timeout: 1s}`, []string{"spec.targetRefs"}},
+	{"a namespace of our group", v1alpha1.KindRPCCallPolicy,
+		`{targetRefs: [{group: rpc.fairlead.dev, kind: Namespace, name: shop, appliesTo: Callers}], timeout: 1s}`, []string{"spec.targetRefs[0].group"}},
+	{"a namespace with a section", v1alpha1.KindRPCCallPolicy,
+		`{targetRefs: [{group: "", kind: Namespace, name: shop, appliesTo: Callers, sectionName: A.B}], timeout: 1s}`, []string{"spec.targetRefs[0].sectionName"}},
+	{"a namespace in a namespace", v1alpha1.KindRPCCallPolicy,
+		`{targetRefs: [{group: "", kind: Namespace, name: shop, appliesTo: Callers, namespace: shop}], timeout: 1s}`, []string{"spec.targetRefs[0].namespace"}},
+	{"a service with appliesTo", v1alpha1.KindRPCCallPolicy,
+		`{targetRefs: [{group: rpc.fairlead.dev, kind: RPCService, name: arith, appliesTo: Callers}], timeout: 1s}`, []string{"spec.targetRefs[0].appliesTo"}},
+	{"overrides of a far service", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + refFar + `], overrides: {timeout: 1s}}`, []string{"spec.overrides"}},
+	{"overrides of callers", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + nsCallers + `], timeout: 1s, overrides: {timeout: 1s}}`, []string{"spec.overrides"}},
+	{"overrides of nothing", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + ref + `], timeout: 1s, overrides: {}}`, []string{"spec.overrides"}},
+	{"overrides' timeout too long", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + ref + `], overrides: {timeout: 2h}}`, []string{"spec.overrides.timeout"}},
+	{"overrides' perTryTimeout longer than timeout", v1alpha1.KindRPCCallPolicy,
+		`{targetRefs: [` + ref + `], overrides: {timeout: 1s, retry: {perTryTimeout: 2s, backoff: {base: 2s, max: 1s}, budget: {percent: 1, interval: 1ms}, minRetryRate: {count: 1, interval: 1ms}}}}`,
+		[]string{"spec.overrides.retry.backoff.base", "spec.overrides.retry.budget.interval", "spec.overrides.retry.minRetryRate.interval", "spec.overrides.retry.perTryTimeout"}},
+	{"overrides' durations out of bounds", v1alpha1.KindRPCCallPolicy,
+		`{targetRefs: [` + ref + `], overrides: {retry: {perTryTimeout: 2h, backoff: {base: 0s, max: 2m}}}}`,
+		[]string{"spec.overrides.retry.backoff.base", "spec.overrides.retry.backoff.max", "spec.overrides.retry.perTryTimeout"}},
 	{"a call policy that says nothing", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + ref + `]}`, []string{"spec"}},
 	{"no target", v1alpha1.KindRPCCallPolicy, `{targetRefs: [], timeout: 1s}`, []string{"spec.targetRefs"}},
 	{"one service twice", v1alpha1.KindRPCCallPolicy, `{targetRefs: [` + ref + `, ` + ref + `], timeout: 1s}`, []string{"spec.targetRefs"}},
@@ -89,6 +132,17 @@ var ruleTests = []struct {
 	{"limits on two methods", v1alpha1.KindRPCLimitPolicy, `{targetRefs: [` + refMul + `, ` + refAdd + `], limits: [{name: a, rate: {count: 1, interval: 1h}}]}`, nil},
 	{"a limit by caller", v1alpha1.KindRPCLimitPolicy, `{targetRefs: [` + ref + `, ` + refOther + `], limits: [{name: a, by: Caller, callerNames: Proven, rate: {count: 1, interval: 1s, burst: 9}}]}`, nil},
 	{"a limit by all", v1alpha1.KindRPCLimitPolicy, `{targetRefs: [` + ref + `], limits: [{name: a, by: All, rate: {count: 1, interval: 1s}}]}`, nil},
+	{"limits for a namespace and a service of its name", v1alpha1.KindRPCLimitPolicy,
+		`{targetRefs: [` + nsServices + `, {group: rpc.fairlead.dev, kind: RPCService, name: shop}], limits: [{name: a, concurrency: {max: 1}}]}`, nil},
+	{"limits for callers", v1alpha1.KindRPCLimitPolicy, `{targetRefs: [` + nsCallers + `], limits: [{name: a, concurrency: {max: 1}}]}`, []string{"spec.targetRefs"}},
+	{"a limited namespace of our group", v1alpha1.KindRPCLimitPolicy,
+		`{targetRefs: [{group: rpc.fairlead.dev, kind: Namespace, name: shop, appliesTo: Services}], limits: [{name: a, concurrency: {max: 1}}]}`, []string{"spec.targetRefs[0].group"}},
+	{"a limited namespace without appliesTo", v1alpha1.KindRPCLimitPolicy,
+		`{targetRefs: [{group: "", kind: Namespace, name: shop}], limits: [{name: a, concurrency: {max: 1}}]}`, []string{"spec.targetRefs[0].appliesTo"}},
+	{"a limited service with appliesTo", v1alpha1.KindRPCLimitPolicy,
+		`{targetRefs: [{group: rpc.fairlead.dev, kind: RPCService, name: a, appliesTo: Services}], limits: [{name: a, concurrency: {max: 1}}]}`, []string{"spec.targetRefs[0].appliesTo"}},
+	{"a limited namespace with a section", v1alpha1.KindRPCLimitPolicy,
+		`{targetRefs: [{group: "", kind: Namespace, name: shop, appliesTo: Services, sectionName: A.B}], limits: [{name: a, concurrency: {max: 1}}]}`, []string{"spec.targetRefs[0].sectionName"}},
 	{"no limit", v1alpha1.KindRPCLimitPolicy, `{targetRefs: [` + ref + `], limits: []}`, []string{"spec.limits"}},
 	{"a limit of nothing", v1alpha1.KindRPCLimitPolicy, `{targetRefs: [` + ref + `], limits: [{name: a, by: Caller}]}`, []string{"spec.limits[0]"}},
 	{"a concurrency limit without max", v1alpha1.KindRPCLimitPolicy, `{targetRefs: [` + ref + `], limits: [{name: a, concurrency: {}}]}`, []string{"spec.limits[0].concurrency.max"}},

@@ -258,7 +258,9 @@ func faults(path string, s apiextensionsv1.JSONSchemaProps) []string {
 	if s.Description == "" && !strings.HasSuffix(path, "[]") {
 		out = append(out, "has no description")
 	}
-	if s.AdditionalProperties != nil || s.XPreserveUnknownFields != nil || s.XIntOrString {
+	// Labels are free by their nature, and everybody writes them as a mapping; their number and values are bounded.
+	labels := strings.HasSuffix(path, ".matchLabels") && s.MaxProperties != nil && s.AdditionalProperties.Schema.MaxLength != nil
+	if s.AdditionalProperties != nil && !labels || s.XPreserveUnknownFields != nil || s.XIntOrString {
 		out = append(out, "is open; use a list with names")
 	}
 	switch s.Type {

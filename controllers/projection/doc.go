@@ -10,8 +10,9 @@
 // Main flow: Conditions and Ancestors lay what should be over what is; what
 // others wrote there stays, and so does the time of a condition that has not
 // turned. Compare says what kind of change that makes. Writer.Write writes it
-// if this replica may: verdicts at once; numbers, which move all the time, at
-// most once per object in 10 s and 20 times a second overall.
+// if this replica may: verdicts at once, with the numbers of the moment; numbers
+// alone, which move all the time, at most once per object in 10 s and 20 times a
+// second overall.
 //
 // A status is a projection: it is never read to decide anything but whether it
 // has to be written, and a write that was lost is made good by the next look.

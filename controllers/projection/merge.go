@@ -27,7 +27,12 @@ const (
 
 // numeric are the conditions whose messages count things.
 func numeric(condition string) bool {
-	return condition == v1alpha1.ConditionEndpointsAvailable || condition == v1alpha1.ConditionDegraded
+	switch condition {
+	case v1alpha1.ConditionEndpointsAvailable, v1alpha1.ConditionDegraded, v1alpha1.ConditionHonoured:
+		return true
+	default:
+		return false
+	}
 }
 
 // Conditions lays desired over observed: conditions of other types stay, as does
@@ -96,13 +101,14 @@ func Policy(observed, desired *v1alpha1.PolicyStatus, now metav1.Time) (v1alpha1
 		ObservedGeneration: desired.ObservedGeneration,
 		Conditions:         Conditions(observed.Conditions, desired.Conditions, now),
 		Summary:            desired.Summary,
+		Clients:            desired.Clients,
 		Ancestors:          Ancestors(observed.Ancestors, desired.Ancestors, now),
 	}
 	change := Compare(observed.Conditions, next.Conditions)
 	switch {
 	case !reflect.DeepEqual(observed.Ancestors, next.Ancestors), observed.ObservedGeneration != next.ObservedGeneration:
 		change = Verdict
-	case !reflect.DeepEqual(observed.Summary, next.Summary):
+	case !reflect.DeepEqual(observed.Summary, next.Summary), !reflect.DeepEqual(observed.Clients, next.Clients):
 		change = max(change, Numbers)
 	}
 	return next, change
@@ -115,12 +121,13 @@ func Service(observed, desired *v1alpha1.RPCServiceStatus, now metav1.Time) (v1a
 		ObservedGeneration: desired.ObservedGeneration,
 		Conditions:         Conditions(observed.Conditions, desired.Conditions, now),
 		Summary:            desired.Summary,
+		Clients:            desired.Clients,
 	}
 	change := Compare(observed.Conditions, next.Conditions)
 	switch {
 	case observed.ObservedGeneration != next.ObservedGeneration:
 		change = Verdict
-	case !reflect.DeepEqual(observed.Summary, next.Summary):
+	case !reflect.DeepEqual(observed.Summary, next.Summary), !reflect.DeepEqual(observed.Clients, next.Clients):
 		change = max(change, Numbers)
 	}
 	return next, change

@@ -20,7 +20,7 @@ const (
 // Pace spreads the writes of numbers.
 type Pace struct {
 	mu sync.Mutex // guards what follows
-	// last is when an object was written. Older entries than numbersInterval mean
+	// last is when the numbers of an object were written for their own sake. Older entries than numbersInterval mean
 	// nothing, and go when there are many.
 	last map[item]time.Time
 	// slot is when an object's turn comes to write numbers.
@@ -60,7 +60,8 @@ func (p *Pace) numbers(of item, now time.Time) time.Duration {
 	return max(0, slot.Sub(now))
 }
 
-// wrote notes a write.
+// wrote notes a write of numbers. Verdicts take the numbers along, at no cost to
+// them: those that follow a verdict, say of who has it, are what people wait for.
 func (p *Pace) wrote(of item, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

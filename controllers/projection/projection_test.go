@@ -180,15 +180,23 @@ func TestNumbersWait(t *testing.T) {
 	}
 	d.write(t, "cart", Verdict)
 	d.now = d.now.Add(time.Second)
-	if wait := d.write(t, "cart", Numbers); wait != 9*time.Second || d.patches.n != 1 {
-		t.Fatalf("waits %s after %d writes, want 9s and 1", wait, d.patches.n)
+	// What a verdict brings about may be told at once, and then not for a while.
+	if wait := d.write(t, "cart", Numbers); wait != 0 || d.patches.n != 2 {
+		t.Fatalf("waits %s after %d writes, want none and 2", wait, d.patches.n)
 	}
-	if d.write(t, "cart", Verdict); d.patches.n != 2 {
+	d.now = d.now.Add(time.Second)
+	if wait := d.write(t, "cart", Numbers); wait != 9*time.Second || d.patches.n != 2 {
+		t.Fatalf("waits %s after %d writes, want 9s and 2", wait, d.patches.n)
+	}
+	if d.write(t, "cart", Verdict); d.patches.n != 3 {
 		t.Fatal("a verdict has to wait")
 	}
+	if wait := d.write(t, "cart", Numbers); wait != 9*time.Second || d.patches.n != 3 {
+		t.Fatalf("a verdict lets numbers be written %s from now, after %d writes; want 9s and 3", wait, d.patches.n)
+	}
 	d.now = d.now.Add(10 * time.Second)
-	if wait := d.write(t, "cart", Numbers); wait != 0 || d.patches.n != 3 {
-		t.Fatalf("waits %s after %d writes, want none and 3", wait, d.patches.n)
+	if wait := d.write(t, "cart", Numbers); wait != 0 || d.patches.n != 4 {
+		t.Fatalf("waits %s after %d writes, want none and 4", wait, d.patches.n)
 	}
 }
 

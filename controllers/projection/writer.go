@@ -85,7 +85,9 @@ func (w *Writer) Write(ctx context.Context, kind string, observed, next client.O
 	err := w.cfg.Client.Status().Patch(ctx, next, patch)
 	switch {
 	case err == nil:
-		w.pace.wrote(of, now)
+		if change == Numbers {
+			w.pace.wrote(of, now)
+		}
 		w.writes.WithLabelValues(kind, "written").Inc()
 		return reconcile.Result{}, nil
 	case apierrors.IsNotFound(err):

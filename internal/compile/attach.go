@@ -5,18 +5,24 @@ package compile
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 )
 
-// Target is one thing that one policy is about: a service, or a method of it.
-// References that mean the same thing are one Target.
+// Target is one thing that one policy is about: a service, a method of it, or
+// the policy's own namespace. References that mean the same thing are one
+// Target.
 type Target struct {
 	// Kind is that of the policy.
-	Kind    string
-	Policy  Key
+	Kind   string
+	Policy Key
+	// AppliesTo is set when the target is the policy's namespace.
+	AppliesTo v1alpha1.AppliesTo
+	// Service is the one that is targeted. For a namespace it is zero in what a
+	// policy says, and in reports one of the services that it reaches.
 	Service Key
 	// Section is the method; empty for the whole service.
 	Section string
@@ -26,6 +32,7 @@ func compareTargets(a, b Target) int {
 	return cmp.Or(
 		cmp.Compare(a.Kind, b.Kind),
 		compareKeys(a.Policy, b.Policy),
+		cmp.Compare(a.AppliesTo, b.AppliesTo),
 		compareKeys(a.Service, b.Service),
 		cmp.Compare(a.Section, b.Section),
 	)
@@ -45,49 +52,83 @@ type attachment struct {
 	programmed verdict
 	// attached says whether the policy has an effect on the target.
 	attached bool
-	// layer is that of a call policy, limits are those of a limit policy; of
-	// use only when attached.
-	layer  policy.Layer
+	// layers are those of a call policy, limits those of a limit policy; of use
+	// only when attached.
+	layers []policy.Layer
 	limits []policy.Limit
+	// missing are methods that are named and not declared, fields what became of
+	// those of the layers.
+	missing []string
+	fields  []FieldReport
+}
+
+// scene is what attachments are judged against.
+type scene struct {
+	in *ServiceInput
+	// methods and consumers are the service's.
+	methods   policy.Methods
+	consumers []string
+	accepted  verdict
 }
 
 // attachAll gives the attachments of all policies that target the service,
 // sorted.
-func attachAll(in *ServiceInput, methods *policy.Methods, acceptedService verdict) []attachment {
+func (s *scene) attachAll() []attachment {
 	var all []attachment
-	for _, p := range in.CallPolicies {
-		fields, err := fieldsOf(&p.Spec)
-		for _, t := range callTargets(p) {
+	for _, p := range s.in.CallPolicies {
+		for _, t := range s.reached(callTargets(p)) {
 			a := attachment{target: t, generation: p.Generation}
-			a.layer = policy.Layer{Step: stepOf(t), Method: t.Section, Source: sourceOf(KindRPCCallPolicy, p), Fields: fields}
-			if err == nil {
-				err = a.layer.Validate()
-			}
-			all = append(all, a.judge(in, methods, acceptedService, err))
+			var err error
+			a.layers, err = layersFrom(p, t)
+			all = append(all, a.judge(s, err))
 		}
 	}
-	for _, p := range in.LimitPolicies {
-		for _, t := range limitTargets(p) {
+	for _, p := range s.in.LimitPolicies {
+		for _, t := range s.reached(limitTargets(p)) {
 			a := attachment{target: t, generation: p.Generation}
 			var err error
 			a.limits, err = limitsOf(p, t.Section)
-			all = append(all, a.judge(in, methods, acceptedService, err))
+			all = append(all, a.judge(s, err))
 		}
 	}
-	all = slices.DeleteFunc(all, func(a attachment) bool { return a.target.Service != in.Key })
 	slices.SortFunc(all, func(a, b attachment) int { return compareTargets(a.target, b.target) })
 	return all
 }
 
+// reached keeps the targets that mean this service; those that mean it with its
+// namespace, or with all others, name it then.
+func (s *scene) reached(targets []Target) []Target {
+	var out []Target
+	for _, t := range targets {
+		switch t.AppliesTo {
+		case v1alpha1.AppliesToServices:
+			if s.in.RPCService == nil || t.Policy.Namespace != s.in.Key.Namespace {
+				continue
+			}
+			t.Service = s.in.Key
+		case v1alpha1.AppliesToCallers:
+			// Callers that may not subscribe are out of the policy's reach.
+			if s.in.RPCService == nil || !admits(s.consumers, t.Policy.Namespace) {
+				continue
+			}
+			t.Service = s.in.Key
+		}
+		if t.Service == s.in.Key {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // judge says what the policy's target comes to, as far as that does not depend
 // on other policies; invalid is what is wrong with the policy itself.
-func (a attachment) judge(in *ServiceInput, methods *policy.Methods, acceptedService verdict, invalid error) attachment {
-	a.accepted = yes(v1alpha1.ReasonAccepted, "attached to RPCService %s", in.Key)
+func (a attachment) judge(s *scene, invalid error) attachment {
+	a.accepted = yes(v1alpha1.ReasonAccepted, "attached to RPCService %s", s.in.Key)
 	a.resolved = yes(v1alpha1.ReasonResolvedRefs, "everything that is named exists")
 	a.programmed = yes(v1alpha1.ReasonProgrammed, "compiled and served")
 	switch {
-	case in.RPCService == nil:
-		a.accepted = no(v1alpha1.ReasonTargetNotFound, "RPCService %s does not exist", in.Key)
+	case s.in.RPCService == nil:
+		a.accepted = no(v1alpha1.ReasonTargetNotFound, "RPCService %s does not exist", s.in.Key)
 		a.resolved = a.accepted
 		a.programmed = no(v1alpha1.ReasonNotAccepted, "%s", a.accepted.message)
 		return a
@@ -95,22 +136,27 @@ func (a attachment) judge(in *ServiceInput, methods *policy.Methods, acceptedSer
 		a.accepted = no(v1alpha1.ReasonInvalid, "%v", invalid)
 		a.programmed = no(v1alpha1.ReasonNotAccepted, "%v", invalid)
 		return a
+	case !admits(s.consumers, a.target.Policy.Namespace):
+		a.resolved = no(v1alpha1.ReasonRefNotPermitted, "RPCService %s does not let callers in %s subscribe: see its spec.consumers",
+			s.in.Key, a.target.Policy.Namespace)
+		a.programmed = no(v1alpha1.ReasonUnresolvedRefs, "%s", a.resolved.message)
+		return a
 	}
-	if missing := a.undeclared(methods); len(missing) > 0 {
-		declared := make([]string, len(methods.Declared))
-		for i, m := range methods.Declared {
+	if a.missing = a.undeclared(&s.methods); len(a.missing) > 0 {
+		declared := make([]string, len(s.methods.Declared))
+		for i, m := range s.methods.Declared {
 			declared[i] = m.Name
 		}
 		a.resolved = no(v1alpha1.ReasonMethodNotDeclared, "RPCService %s does not declare %s; it declares %s",
-			in.Key, listed(missing), cmp.Or(listed(declared), "no method"))
+			s.in.Key, listed(a.missing), cmp.Or(listed(declared), "no method"))
 		if a.target.Section != "" {
 			a.programmed = no(v1alpha1.ReasonUnresolvedRefs, "%s", a.resolved.message)
 			return a
 		}
 	}
 	a.attached = true
-	if acceptedService.reason != v1alpha1.ReasonAccepted {
-		a.programmed = no(v1alpha1.ReasonNotAccepted, "RPCService %s is not accepted: %s", in.Key, acceptedService.message)
+	if s.accepted.reason != v1alpha1.ReasonAccepted {
+		a.programmed = no(v1alpha1.ReasonNotAccepted, "RPCService %s is not accepted: %s", s.in.Key, s.accepted.message)
 	}
 	return a
 }
@@ -130,6 +176,33 @@ func (a *attachment) undeclared(methods *policy.Methods) []string {
 		_, found := methods.Lookup(name)
 		return found
 	})
+}
+
+var errOverridesOfCaller = errors.New("spec.overrides: only the owner of a service may override what callers say, " +
+	"in a policy whose targets are its own")
+
+// layersFrom gives what a call policy says at one of its targets: at most a
+// layer, and one of overrides.
+func layersFrom(p *v1alpha1.RPCCallPolicy, t Target) (layers []policy.Layer, err error) {
+	fields, overrides, err := fieldsOf(&p.Spec)
+	if err != nil {
+		return nil, err
+	}
+	step := stepOf(t)
+	if step.Caller() && p.Spec.Overrides != nil {
+		return nil, errOverridesOfCaller
+	}
+	for _, l := range []policy.Layer{{Step: step, Fields: fields}, {Step: overrideOf(step), Fields: overrides}} {
+		if l.Fields.Empty() {
+			continue
+		}
+		l.Method, l.Source = t.Section, sourceOf(KindRPCCallPolicy, p)
+		if err := l.Validate(); err != nil {
+			return nil, err
+		}
+		layers = append(layers, l)
+	}
+	return layers, nil
 }
 
 // callTargets gives what a call policy targets, without repetition. A reference
@@ -152,13 +225,16 @@ func limitTargets(p *v1alpha1.RPCLimitPolicy) []Target {
 
 func addTarget(to []Target, kind string, of Key, namespace string, ref *v1alpha1.TargetRef) []Target {
 	t := targetOf(kind, of, namespace, ref)
-	if !supported(ref) || slices.Contains(to, t) {
+	if unsupported(kind, of, ref) != "" || slices.Contains(to, t) {
 		return to
 	}
 	return append(to, t)
 }
 
 func targetOf(kind string, of Key, namespace string, ref *v1alpha1.TargetRef) Target {
+	if ref.Kind == v1alpha1.KindNamespace {
+		return Target{Kind: kind, Policy: of, AppliesTo: deref(ref.AppliesTo)}
+	}
 	return Target{
 		Kind:    kind,
 		Policy:  of,
@@ -167,15 +243,25 @@ func targetOf(kind string, of Key, namespace string, ref *v1alpha1.TargetRef) Ta
 	}
 }
 
-// supported says whether this version knows the kind of target at all.
-func supported(ref *v1alpha1.TargetRef) bool {
-	return ref.Group == v1alpha1.GroupName && ref.Kind == v1alpha1.KindRPCService
+// CallTarget gives what a reference of a call policy means.
+func CallTarget(of Key, ref *v1alpha1.CallTargetRef) Target {
+	return targetOf(KindRPCCallPolicy, of, deref(ref.Namespace), &ref.TargetRef)
+}
+
+// LimitTarget gives what a reference of a limit policy means.
+func LimitTarget(of Key, ref *v1alpha1.TargetRef) Target {
+	return targetOf(KindRPCLimitPolicy, of, "", ref)
 }
 
 // stepOf gives the place of a call policy in the order of merging: whose it is,
 // then what it targets.
 func stepOf(t Target) policy.Step {
-	switch owner := t.Policy.Namespace == t.Service.Namespace; {
+	owner := t.Policy.Namespace == t.Service.Namespace
+	switch {
+	case t.AppliesTo == v1alpha1.AppliesToServices:
+		return policy.StepOwnerNamespace
+	case t.AppliesTo == v1alpha1.AppliesToCallers:
+		return policy.StepCallerNamespace
 	case owner && t.Section == "":
 		return policy.StepOwnerService
 	case owner:
@@ -184,5 +270,17 @@ func stepOf(t Target) policy.Step {
 		return policy.StepCallerService
 	default:
 		return policy.StepCallerMethod
+	}
+}
+
+// overrideOf gives the place of the overrides of a policy that has that place.
+func overrideOf(step policy.Step) policy.Step {
+	switch step {
+	case policy.StepOwnerNamespace:
+		return policy.StepOverrideNamespace
+	case policy.StepOwnerService:
+		return policy.StepOverrideService
+	default:
+		return policy.StepOverrideMethod
 	}
 }

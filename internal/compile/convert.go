@@ -42,35 +42,51 @@ func (d *durations) optional(field string, from *v1alpha1.Duration) *time.Durati
 	return &parsed
 }
 
-// fieldsOf gives what a call policy sets. A value that is out of bounds, or a
-// word that this version does not know, goes through: merging lets that field
-// alone fall back, and the policy's report says so.
-func fieldsOf(spec *v1alpha1.RPCCallPolicySpec) (policy.CallFields, error) {
+// callSpec is what a call policy says, as fields or as overrides.
+type callSpec struct {
+	timeout      *v1alpha1.Duration
+	failMode     *v1alpha1.FailMode
+	retry        *v1alpha1.RetryPolicy
+	loadBalancer *v1alpha1.LoadBalancer
+}
+
+// fieldsOf gives what a call policy sets, and what it overrides. A value that is
+// out of bounds, or a word that this version does not know, goes through:
+// merging lets that field alone fall back, and the policy's report says so.
+func fieldsOf(spec *v1alpha1.RPCCallPolicySpec) (fields, overrides policy.CallFields, err error) {
 	var d durations
+	fields = d.fields("spec.", callSpec{spec.Timeout, spec.FailMode, spec.Retry, spec.LoadBalancer})
+	if o := spec.Overrides; o != nil {
+		overrides = d.fields("spec.overrides.", callSpec{o.Timeout, o.FailMode, o.Retry, o.LoadBalancer})
+	}
+	return fields, overrides, d.err
+}
+
+func (d *durations) fields(at string, spec callSpec) policy.CallFields {
 	f := policy.CallFields{
-		Timeout:  d.optional("spec.timeout", spec.Timeout),
-		FailMode: policy.FailMode(deref(spec.FailMode)),
+		Timeout:  d.optional(at+"timeout", spec.timeout),
+		FailMode: policy.FailMode(deref(spec.failMode)),
 	}
-	if spec.LoadBalancer != nil {
-		f.LoadBalancer = policy.LoadBalancer(deref(spec.LoadBalancer.Type))
+	if spec.loadBalancer != nil {
+		f.LoadBalancer = policy.LoadBalancer(deref(spec.loadBalancer.Type))
 	}
-	if r := spec.Retry; r != nil {
+	if r := spec.retry; r != nil {
 		f.Attempts = r.Attempts
-		f.PerTryTimeout = d.optional("spec.retry.perTryTimeout", r.PerTryTimeout)
+		f.PerTryTimeout = d.optional(at+"retry.perTryTimeout", r.PerTryTimeout)
 		if b := r.Backoff; b != nil {
 			f.Backoff = &policy.Backoff{
-				Base: d.parse("spec.retry.backoff.base", b.Base),
-				Max:  d.parse("spec.retry.backoff.max", b.Max),
+				Base: d.parse(at+"retry.backoff.base", b.Base),
+				Max:  d.parse(at+"retry.backoff.max", b.Max),
 			}
 		}
 		if b := r.Budget; b != nil {
-			f.Budget = &policy.Budget{Percent: b.Percent, Interval: d.parse("spec.retry.budget.interval", b.Interval)}
+			f.Budget = &policy.Budget{Percent: b.Percent, Interval: d.parse(at+"retry.budget.interval", b.Interval)}
 		}
 		if m := r.MinRetryRate; m != nil {
-			f.MinRetryRate = &policy.Rate{Count: m.Count, Interval: d.parse("spec.retry.minRetryRate.interval", m.Interval)}
+			f.MinRetryRate = &policy.Rate{Count: m.Count, Interval: d.parse(at+"retry.minRetryRate.interval", m.Interval)}
 		}
 	}
-	return f, d.err
+	return f
 }
 
 // limitsOf gives a limit policy's limits for one of its targets; section is the

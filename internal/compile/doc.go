@@ -16,14 +16,15 @@
 // concerns; for each of these Input gathers the service's own objects, and
 // Service compiles them: endpoints out of slices, layers and limits out of
 // policies, encoded into parts, and reports. A policy may target several
-// services, so its status is put together from their reports (CallPolicyStatus,
-// LimitPolicyStatus). Self answers which services a subscriber is an instance
-// of.
+// services, or a namespace and with it any number of them, so its status is put
+// together from their reports (Book, CallPolicyStatus, LimitPolicyStatus). A
+// Census says which clients there are, and what statuses say of them. Self
+// answers which services a subscriber is an instance of.
 //
 // # Concurrency
 //
-// Functions are pure and safe for concurrent use. Objects is not: it has one
-// owner. The API objects handed in are shared and never changed; the results
+// Functions are pure and safe for concurrent use. Objects and Book are not: each
+// has one owner. The API objects handed in are shared and never changed; the results
 // are the caller's own.
 //
 // # Invariants
@@ -34,7 +35,9 @@
 //     no other service, and a broken policy no other policy.
 //  3. Terminating is looked at first: an endpoint that was told to go is never
 //     ready and never suspect.
-//  4. The parts hold what the objects say; losses of whole nodes are not held
+//  4. A policy for a namespace has lost a field only if it is in force for no
+//     service of it.
+//  5. The parts hold what the objects say; losses of whole nodes are not held
 //     back here. Clients decide what to do with suspects.
 //
 // # Errors

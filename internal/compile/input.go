@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -24,6 +25,7 @@ const (
 	KindRPCLimitPolicy = v1alpha1.KindRPCLimitPolicy
 	KindService        = "Service"
 	KindEndpointSlice  = "EndpointSlice"
+	KindNamespace      = v1alpha1.KindNamespace
 	KindInstance       = "Instance"
 )
 
@@ -66,6 +68,9 @@ type ServiceInput struct {
 	Service   *corev1.Service
 	Slices    []*discoveryv1.EndpointSlice
 	Instances []*Instance
+	// Namespaces are those of the cluster, needed when the RPCService selects
+	// consumers by their labels.
+	Namespaces []*metav1.PartialObjectMetadata
 }
 
 // ServiceOutput is all that follows from a ServiceInput.
@@ -79,6 +84,9 @@ type ServiceOutput struct {
 	// Endpoints are what the part of that name holds.
 	Endpoints []policy.Endpoint
 	Counts    Counts
+	// Consumers are the namespaces whose callers may subscribe, sorted; nil for
+	// all.
+	Consumers []string
 	// Report is nil when the RPCService does not exist.
 	Report *ServiceReport
 	// Targets has a report for each reference to this service, sorted.

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/rpcruntime/policy"
@@ -31,6 +32,7 @@ type Objects struct {
 	services      map[Key]*corev1.Service
 	slices        map[Key]*discoveryv1.EndpointSlice
 	instances     map[Key]*Instance
+	namespaces    map[Key]*metav1.PartialObjectMetadata
 
 	// Invariant: each index holds exactly what the objects above say.
 
@@ -41,6 +43,12 @@ type Objects struct {
 	// callsTo and limitsOn are the policies that target an RPCService.
 	callsTo  index[Key]
 	limitsOn index[Key]
+	// servicesIn are the RPCServices of a namespace, and by the empty name all of
+	// them; selecting, by the empty name, those that select their consumers.
+	servicesIn, selecting index[string]
+	// callsIn and limitsIn are the policies that target the services of a
+	// namespace; callsFrom, by the empty name, those that target its callers.
+	callsIn, limitsIn, callsFrom index[string]
 	// instancesOf are the instances of an RPCService.
 	instancesOf index[Key]
 	// slicesWith are the slices that hold a Pod's UID, or an address.
@@ -70,10 +78,16 @@ func NewObjects(mode Mode) *Objects {
 		services:      map[Key]*corev1.Service{},
 		slices:        map[Key]*discoveryv1.EndpointSlice{},
 		instances:     map[Key]*Instance{},
+		namespaces:    map[Key]*metav1.PartialObjectMetadata{},
 		users:         index[Key]{},
 		slicesOf:      index[Key]{},
 		callsTo:       index[Key]{},
 		limitsOn:      index[Key]{},
+		servicesIn:    index[string]{},
+		selecting:     index[string]{},
+		callsIn:       index[string]{},
+		limitsIn:      index[string]{},
+		callsFrom:     index[string]{},
 		instancesOf:   index[Key]{},
 		slicesWith:    index[string]{},
 		changed:       map[Key]map[string]uint64{},
@@ -102,6 +116,16 @@ func (x index[K]) get(k K) []Key {
 	return slices.SortedFunc(maps.Keys(x[k]), compareKeys)
 }
 
+// union gives what is in one of the sets, sorted.
+func union(sets ...map[Key]struct{}) []Key {
+	var all []Key
+	for _, s := range sets {
+		all = slices.AppendSeq(all, maps.Keys(s))
+	}
+	slices.SortFunc(all, compareKeys)
+	return slices.Compact(all)
+}
+
 // Set adds an object or replaces the one of its kind and name. It gives the
 // services whose output may have changed, sorted: those that the old state of
 // the object concerned and those that the new one does. A service may be among
@@ -121,6 +145,13 @@ func (o *Objects) Set(object any, revision uint64) ([]Key, error) {
 		kind, before, after = KindService, replace(o, o.services, KeyOf(n), n), o.concerned(n)
 	case *discoveryv1.EndpointSlice:
 		kind, before, after = KindEndpointSlice, replace(o, o.slices, KeyOf(n), n), o.concerned(n)
+	case *metav1.PartialObjectMetadata:
+		// Only labels count, and a namespace changes often in other ways.
+		if old := o.namespaces[KeyOf(n)]; old != nil && maps.Equal(old.Labels, n.Labels) {
+			o.namespaces[KeyOf(n)] = n
+			return nil, nil
+		}
+		kind, before, after = KindNamespace, replace(o, o.namespaces, KeyOf(n), n), o.concerned(n)
 	case *Instance:
 		kind, before, after = KindInstance, replace(o, o.instances, n.Key(), n), o.concerned(n)
 	default:
@@ -144,6 +175,8 @@ func (o *Objects) Delete(kind string, key Key, revision uint64) []Key {
 		before = remove(o, o.services, key)
 	case KindEndpointSlice:
 		before = remove(o, o.slices, key)
+	case KindNamespace:
+		before = remove(o, o.namespaces, key)
 	case KindInstance:
 		before = remove(o, o.instances, key)
 	}
@@ -172,16 +205,32 @@ func remove[T any](o *Objects, in map[Key]*T, key Key) []Key {
 func (o *Objects) visit(object any, byKey func(index[Key], Key, Key), byText func(index[string], string, Key)) {
 	switch n := object.(type) {
 	case *v1alpha1.RPCService:
+		byText(o.servicesIn, n.Namespace, KeyOf(n))
+		byText(o.servicesIn, "", KeyOf(n))
 		if s := n.Spec.Source.Service; s != nil {
 			byKey(o.users, Key{Namespace: n.Namespace, Name: s.Name}, KeyOf(n))
 		}
+		if selects(n) {
+			byText(o.selecting, "", KeyOf(n))
+		}
 	case *v1alpha1.RPCCallPolicy:
 		for _, t := range callTargets(n) {
-			byKey(o.callsTo, t.Service, KeyOf(n))
+			switch t.AppliesTo {
+			case v1alpha1.AppliesToServices:
+				byText(o.callsIn, n.Namespace, KeyOf(n))
+			case v1alpha1.AppliesToCallers:
+				byText(o.callsFrom, "", KeyOf(n))
+			default:
+				byKey(o.callsTo, t.Service, KeyOf(n))
+			}
 		}
 	case *v1alpha1.RPCLimitPolicy:
 		for _, t := range limitTargets(n) {
-			byKey(o.limitsOn, t.Service, KeyOf(n))
+			if t.AppliesTo != "" {
+				byText(o.limitsIn, n.Namespace, KeyOf(n))
+			} else {
+				byKey(o.limitsOn, t.Service, KeyOf(n))
+			}
 		}
 	case *discoveryv1.EndpointSlice:
 		byKey(o.slicesOf, serviceOf(n), KeyOf(n))
@@ -201,13 +250,15 @@ func (o *Objects) concerned(object any) []Key {
 	case *v1alpha1.RPCService:
 		return []Key{KeyOf(n)}
 	case *v1alpha1.RPCCallPolicy:
-		return targeted(callTargets(n))
+		return o.targeted(callTargets(n))
 	case *v1alpha1.RPCLimitPolicy:
-		return targeted(limitTargets(n))
+		return o.targeted(limitTargets(n))
 	case *corev1.Service:
 		return o.users.get(KeyOf(n))
 	case *discoveryv1.EndpointSlice:
 		return o.users.get(serviceOf(n))
+	case *metav1.PartialObjectMetadata:
+		return o.selecting.get("")
 	case *Instance:
 		return []Key{n.Service}
 	default:
@@ -215,10 +266,18 @@ func (o *Objects) concerned(object any) []Key {
 	}
 }
 
-func targeted(targets []Target) []Key {
-	keys := make([]Key, len(targets))
-	for i, t := range targets {
-		keys[i] = t.Service
+// targeted gives the services that targets mean.
+func (o *Objects) targeted(targets []Target) []Key {
+	var keys []Key
+	for _, t := range targets {
+		switch t.AppliesTo {
+		case v1alpha1.AppliesToServices:
+			keys = append(keys, o.servicesIn.get(t.Policy.Namespace)...)
+		case v1alpha1.AppliesToCallers:
+			keys = append(keys, o.servicesIn.get("")...)
+		default:
+			keys = append(keys, t.Service)
+		}
 	}
 	return keys
 }
@@ -275,14 +334,19 @@ func (o *Objects) LimitPolicies() []Key {
 // Input gathers what concerns one service.
 func (o *Objects) Input(service Key) ServiceInput {
 	in := ServiceInput{Key: service, Mode: o.mode, RPCService: o.rpcServices[service]}
-	for _, k := range o.callsTo.get(service) {
+	for _, k := range union(o.callsTo[service], o.callsIn[service.Namespace], o.callsFrom[""]) {
 		in.CallPolicies = append(in.CallPolicies, o.callPolicies[k])
 	}
-	for _, k := range o.limitsOn.get(service) {
+	for _, k := range union(o.limitsOn[service], o.limitsIn[service.Namespace]) {
 		in.LimitPolicies = append(in.LimitPolicies, o.limitPolicies[k])
 	}
 	for _, k := range o.instancesOf.get(service) {
 		in.Instances = append(in.Instances, o.instances[k])
+	}
+	if in.RPCService != nil && selects(in.RPCService) {
+		for _, namespace := range o.namespaces {
+			in.Namespaces = append(in.Namespaces, namespace)
+		}
 	}
 	if in.RPCService == nil || in.RPCService.Spec.Source.Service == nil {
 		return in

@@ -4,6 +4,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,12 +24,15 @@ func layersOf(all []attachment) layers {
 	l := layers{overlays: map[string][]policy.Layer{}}
 	for i := range all {
 		a := &all[i]
-		switch {
-		case !a.attached || a.target.Kind != KindRPCCallPolicy:
-		case a.target.Policy.Namespace == a.target.Service.Namespace:
-			l.owner = append(l.owner, a.layer)
-		default:
-			l.overlays[a.target.Policy.Namespace] = append(l.overlays[a.target.Policy.Namespace], a.layer)
+		if !a.attached {
+			continue
+		}
+		for _, layer := range a.layers {
+			if layer.Step.Caller() {
+				l.overlays[a.target.Policy.Namespace] = append(l.overlays[a.target.Policy.Namespace], layer)
+			} else {
+				l.owner = append(l.owner, layer)
+			}
 		}
 	}
 	return l
@@ -44,26 +48,62 @@ func (l *layers) namespaces() []string {
 	return names
 }
 
-// fate is what became of one field that one target's layer sets.
-type fate struct {
-	// inForce: some caller makes some call with it.
-	inForce bool
-	// lost says what overrides it where the layer itself applies first; fell
+// FieldReport is what became of one field that a policy sets at a target.
+type FieldReport struct {
+	// Name is as users write it; "overrides.timeout" among overrides.
+	Name string
+	// InForce: some caller makes some call with it.
+	InForce bool
+	// Lost says what overrides it where the policy itself applies first; Fell
 	// says where it first could not be used, and why.
-	lost, fell string
+	Lost, Fell string
 }
 
 // fates are by target and by the field's name.
-type fates map[Target]map[string]*fate
+type fates map[Target]map[string]*FieldReport
 
-func (f fates) of(t Target, field string) *fate {
+// of gives the report on a field that a layer of a step sets.
+func (f fates) of(t Target, step policy.Step, field string) *FieldReport {
+	field = fieldName(step, field)
 	if f[t] == nil {
-		f[t] = map[string]*fate{}
+		f[t] = map[string]*FieldReport{}
 	}
 	if f[t][field] == nil {
-		f[t][field] = &fate{}
+		f[t][field] = &FieldReport{Name: field}
 	}
 	return f[t][field]
+}
+
+// reports gives those on a target's fields, sorted.
+func (f fates) reports(t Target) []FieldReport {
+	var all []FieldReport
+	for _, r := range f[t] {
+		all = append(all, *r)
+	}
+	slices.SortFunc(all, func(a, b FieldReport) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+func fieldName(step policy.Step, field string) string {
+	if step.Overrides() {
+		return "overrides." + field
+	}
+	return field
+}
+
+// targetAt gives the target by which a layer came to its step.
+func targetAt(service Key, step policy.Step, s policy.Source, method string) Target {
+	t := Target{Kind: s.Kind, Policy: Key{Namespace: s.Namespace, Name: s.Name}, Service: service}
+	switch step {
+	case policy.StepOwnerMethod, policy.StepCallerMethod, policy.StepOverrideMethod:
+		t.Section = method
+	case policy.StepOwnerNamespace, policy.StepOverrideNamespace:
+		t.AppliesTo = v1alpha1.AppliesToServices
+	case policy.StepCallerNamespace:
+		t.AppliesTo = v1alpha1.AppliesToCallers
+	default:
+	}
+	return t
 }
 
 // judgeLayers merges as clients will: for callers without policies of their
@@ -85,34 +125,37 @@ func (f fates) view(service Key, namespace string, layers []policy.Layer) {
 	snapshot := policy.Snapshot{Layers: layers}
 	for _, method := range append([]string{""}, snapshot.LayeredMethods()...) {
 		e := snapshot.Effective(method)
-		target := func(step policy.Step, s policy.Source) Target {
-			t := Target{Kind: s.Kind, Policy: Key{Namespace: s.Namespace, Name: s.Name}, Service: service}
-			if step == policy.StepOwnerMethod || step == policy.StepCallerMethod {
-				t.Section = method
-			}
-			return t
+		at := func(step policy.Step, s policy.Source, field string) *FieldReport {
+			return f.of(targetAt(service, step, s, method), step, field)
 		}
 		for _, field := range e.Fields {
 			if field.Step == policy.StepDefault {
 				continue
 			}
-			f.of(target(field.Step, field.Source), field.Name).inForce = true
+			at(field.Step, field.Source, field.Name).InForce = true
 			for _, was := range field.InsteadOf {
 				if was.Step == policy.StepDefault {
 					continue
 				}
-				if fate := f.of(target(was.Step, was.Source), field.Name); fate.lost == "" {
-					fate.lost = fmt.Sprintf("%s %s is overridden by %s %s/%s (%s)", field.Name, was.Value,
-						field.Source.Kind, field.Source.Namespace, field.Source.Name, field.Value)
+				if r := at(was.Step, was.Source, field.Name); r.Lost == "" {
+					r.Lost = fmt.Sprintf("%s %s is overridden by %s (%s)", r.Name, was.Value, winner(&field), field.Value)
 				}
 			}
 		}
 		for _, b := range e.Fallbacks {
-			if fate := f.of(target(b.Step, b.Source), b.Field); fate.fell == "" {
-				fate.fell = fmt.Sprintf("%s %s is not in force%s: %s", b.Field, b.Value, where(method, namespace), b.Reason)
+			if r := at(b.Step, b.Source, b.Field); r.Fell == "" {
+				r.Fell = fmt.Sprintf("%s %s is not in force%s: %s", r.Name, b.Value, where(method, namespace), b.Reason)
 			}
 		}
 	}
+}
+
+func winner(f *policy.Field) string {
+	name := fmt.Sprintf("%s %s/%s", f.Source.Kind, f.Source.Namespace, f.Source.Name)
+	if f.Step.Overrides() {
+		return "the overrides of " + name
+	}
+	return name
 }
 
 func where(method, namespace string) string {
@@ -128,26 +171,39 @@ func where(method, namespace string) string {
 	}
 }
 
-// programmed says what became of all fields of a target's layer.
-func (f fates) programmed(t Target) verdict {
-	names := make([]string, 0, len(f[t]))
-	for name := range f[t] {
-		names = append(names, name)
+// together adds up what became of fields at several services. A field that is
+// in force at one has not lost.
+func together(reports []TargetReport) []FieldReport {
+	byName := map[string]*FieldReport{}
+	for i := range reports {
+		for _, r := range reports[i].Fields {
+			sum := byName[r.Name]
+			if sum == nil {
+				byName[r.Name] = &r
+				continue
+			}
+			sum.InForce = sum.InForce || r.InForce
+			sum.Lost, sum.Fell = cmp.Or(sum.Lost, r.Lost), cmp.Or(sum.Fell, r.Fell)
+		}
 	}
-	slices.Sort(names)
+	return fates{Target{}: byName}.reports(Target{})
+}
+
+// programmed says what became of all fields of a target.
+func programmed(fields []FieldReport) verdict {
 	inForce := 0
 	var trouble []string
-	for _, name := range names {
-		switch fate := f[t][name]; {
-		case fate.inForce && fate.fell == "":
+	for _, f := range fields {
+		switch {
+		case f.InForce && f.Fell == "":
 			inForce++
-		case fate.inForce:
+		case f.InForce:
 			inForce++
-			trouble = append(trouble, fate.fell)
-		case fate.fell != "":
-			trouble = append(trouble, fate.fell)
+			trouble = append(trouble, f.Fell)
+		case f.Fell != "":
+			trouble = append(trouble, f.Fell)
 		default:
-			trouble = append(trouble, fate.lost)
+			trouble = append(trouble, f.Lost)
 		}
 	}
 	message := strings.Join(trouble, "; ")

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +42,7 @@ func (r random) meta(names ...string) metav1.ObjectMeta {
 }
 
 func (r random) object() any {
-	switch r.IntN(6) {
+	switch r.IntN(7) {
 	case 0:
 		return r.rpcService()
 	case 1:
@@ -57,6 +58,10 @@ func (r random) object() any {
 		}}
 	case 4:
 		return r.slice()
+	case 5:
+		return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Name: pick(r, "shop", "web"), Labels: map[string]string{"team": pick(r, "a", "b")},
+		}}
 	default:
 		return &Instance{Service: Key{Namespace: pick(r, "shop", "web"), Name: pick(r, "a", "b")}, ID: pick(r, "", "i"),
 			Address: pick(r, "10.0.0.1:80", "[::1]:80", "nowhere"), Ready: r.IntN(2) == 0}
@@ -75,6 +80,11 @@ func (r random) rpcService() any {
 		})
 	}
 	s.Spec.UndeclaredMethods = maybe(r, v1alpha1.UndeclaredMethodsRefuse)
+	if from := maybe(r, v1alpha1.FromAll, v1alpha1.FromSame, v1alpha1.FromSelector, v1alpha1.FromSelector, "Friends"); from != nil {
+		s.Spec.Consumers = &v1alpha1.Consumers{Namespaces: v1alpha1.ConsumerNamespaces{
+			From: *from, Selector: &v1alpha1.NamespaceSelector{MatchLabels: map[string]v1alpha1.LabelValue{"team": "a"}},
+		}}
+	}
 	return s
 }
 
@@ -85,6 +95,9 @@ func (r random) callPolicy() any {
 			TargetRef: r.targetRef(), Namespace: maybe(r, "shop", "web"),
 		})
 	}
+	if r.IntN(4) == 0 {
+		p.Spec.Overrides = &v1alpha1.CallOverrides{Timeout: maybe[v1alpha1.Duration](r, "1s", "4s", "broken"), FailMode: maybe(r, v1alpha1.Failfast)}
+	}
 	p.Spec.Timeout = maybe[v1alpha1.Duration](r, "1s", "3s", "0s", "broken")
 	p.Spec.FailMode = maybe(r, v1alpha1.Failfast, v1alpha1.Failover, "Later")
 	p.Spec.Retry = &v1alpha1.RetryPolicy{
@@ -94,8 +107,12 @@ func (r random) callPolicy() any {
 }
 
 func (r random) targetRef() v1alpha1.TargetRef {
+	if r.IntN(3) == 0 {
+		return v1alpha1.TargetRef{Kind: v1alpha1.KindNamespace, Name: pick(r, "shop", "web"),
+			AppliesTo: maybe(r, v1alpha1.AppliesToServices, v1alpha1.AppliesToCallers, "Friends")}
+	}
 	return v1alpha1.TargetRef{
-		Group: v1alpha1.GroupName, Kind: pick(r, "RPCService", "RPCService", "RPCService", "Namespace"),
+		Group: v1alpha1.GroupName, Kind: pick(r, "RPCService", "RPCService", "RPCService", "Other"),
 		Name: pick(r, "a", "b", "c"), SectionName: maybe[v1alpha1.MethodName](r, "A.Get", "A.Put"),
 	}
 }
@@ -139,6 +156,8 @@ func kindAndKey(object any) (string, Key) {
 		return KindService, KeyOf(o)
 	case *discoveryv1.EndpointSlice:
 		return KindEndpointSlice, KeyOf(o)
+	case *metav1.PartialObjectMetadata:
+		return KindNamespace, KeyOf(o)
 	default:
 		return KindInstance, object.(*Instance).Key()
 	}
@@ -241,6 +260,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			want := Service(in)
 			r.Shuffle(len(in.CallPolicies), func(i, j int) { in.CallPolicies[i], in.CallPolicies[j] = in.CallPolicies[j], in.CallPolicies[i] })
 			r.Shuffle(len(in.LimitPolicies), func(i, j int) { in.LimitPolicies[i], in.LimitPolicies[j] = in.LimitPolicies[j], in.LimitPolicies[i] })
+			r.Shuffle(len(in.Namespaces), func(i, j int) { in.Namespaces[i], in.Namespaces[j] = in.Namespaces[j], in.Namespaces[i] })
 			r.Shuffle(len(in.Slices), func(i, j int) { in.Slices[i], in.Slices[j] = in.Slices[j], in.Slices[i] })
 			r.Shuffle(len(in.Instances), func(i, j int) { in.Instances[i], in.Instances[j] = in.Instances[j], in.Instances[i] })
 			if got := Service(in); !reflect.DeepEqual(want, got) {
@@ -272,7 +292,7 @@ func TestOutputsAreSound(t *testing.T) {
 		for range 60 {
 			mustSet(t, o, r.object())
 		}
-		reports := map[Target]TargetReport{}
+		var book Book
 		for _, out := range compileAll(o) {
 			if out.Published {
 				published++
@@ -286,12 +306,14 @@ func TestOutputsAreSound(t *testing.T) {
 			}
 			for _, target := range out.Targets {
 				checkConditions(t, target.Kind, target.Conditions, 3)
-				reports[target.Target] = target
 			}
+			book.Set(nil, out.Targets)
 		}
-		lookup := func(target Target) (TargetReport, bool) {
-			report, found := reports[target]
-			return report, found && r.IntN(5) > 0
+		lookup := func(target Target) []TargetReport {
+			if r.IntN(5) == 0 {
+				return nil
+			}
+			return book.Reports(target)
 		}
 		for _, k := range o.CallPolicies() {
 			p := o.CallPolicy(k)
@@ -365,9 +387,12 @@ func TestServicesAreIndependent(t *testing.T) {
 		service := Key{Namespace: "shop", Name: "a"}
 		want := Service(o.Input(service))
 		in := o.Input(service)
+		own := slices.Clone(in.CallPolicies)
 		for _, k := range universe() {
 			other := o.Input(k)
-			in.CallPolicies = append(in.CallPolicies, withoutTarget(other.CallPolicies, service)...)
+			in.CallPolicies = append(in.CallPolicies, slices.DeleteFunc(other.CallPolicies, func(p *v1alpha1.RPCCallPolicy) bool {
+				return slices.Contains(own, p)
+			})...)
 			in.Instances = append(in.Instances, slices.DeleteFunc(other.Instances, func(i *Instance) bool { return i.Service == service })...)
 			if in.Service != nil {
 				in.Slices = append(in.Slices, slices.DeleteFunc(other.Slices, func(s *discoveryv1.EndpointSlice) bool {
@@ -381,10 +406,72 @@ func TestServicesAreIndependent(t *testing.T) {
 	}
 }
 
-func withoutTarget(policies []*v1alpha1.RPCCallPolicy, service Key) []*v1alpha1.RPCCallPolicy {
-	return slices.DeleteFunc(policies, func(p *v1alpha1.RPCCallPolicy) bool {
-		return slices.Contains(targeted(callTargets(p)), service)
-	})
+// A policy that cannot be accepted changes nothing for others, wherever it
+// points: neither what is published nor what is reported of them.
+func TestABrokenPolicyHarmsNoOther(t *testing.T) {
+	r := random{rand.New(rand.NewPCG(5, 5))}
+	for round := range 60 {
+		o := NewObjects(Mode{})
+		for range 60 {
+			mustSet(t, o, r.object())
+		}
+		want := compileAll(o)
+		bad := &v1alpha1.RPCCallPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "bad", Generation: 1}}
+		bad.Spec.TargetRefs = []v1alpha1.CallTargetRef{
+			{TargetRef: v1alpha1.TargetRef{Kind: v1alpha1.KindNamespace, Name: "web", AppliesTo: new(v1alpha1.AppliesToCallers)}},
+			{TargetRef: v1alpha1.TargetRef{Kind: v1alpha1.KindNamespace, Name: "web", AppliesTo: new(v1alpha1.AppliesToServices)}},
+			{TargetRef: v1alpha1.TargetRef{Group: v1alpha1.GroupName, Kind: KindRPCService, Name: "a"}, Namespace: new("shop")},
+			{TargetRef: v1alpha1.TargetRef{Group: v1alpha1.GroupName, Kind: KindRPCService, Name: "a"}},
+		}
+		switch round % 3 {
+		case 0: // cannot be read
+			bad.Spec.Timeout = new(v1alpha1.Duration("soon"))
+		case 1: // is not the owner's to say; at its own services it is
+			bad.Spec.TargetRefs = slices.Delete(bad.Spec.TargetRefs, 1, 4)
+			bad.Spec.Overrides = &v1alpha1.CallOverrides{Timeout: new(v1alpha1.Duration("1s"))}
+		default: // can never be in force
+			bad.Spec.FailMode = new(v1alpha1.FailMode("Later"))
+		}
+		mustSet(t, o, bad)
+		got := compileAll(o)
+		for k := range got {
+			out := got[k]
+			out.Targets = slices.DeleteFunc(slices.Clone(out.Targets), func(r TargetReport) bool { return r.Policy == KeyOf(bad) })
+			// An item that holds nothing usable may be there; what it does is nothing.
+			before := want[k]
+			if diff := cmp.Diff(before.Targets, out.Targets, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("round %d: reports on others at %s:\n%s", round, k, diff)
+			}
+			if before.Published != out.Published || !reflect.DeepEqual(before.Report, out.Report) {
+				t.Fatalf("round %d: %s is published %v, was %v", round, k, out.Published, before.Published)
+			}
+			if !out.Published {
+				continue
+			}
+			for _, namespace := range []string{"app", "shop", "web"} {
+				was, is := effective(t, &before, namespace), effective(t, &out, namespace)
+				if diff := cmp.Diff(was, is); diff != "" {
+					t.Fatalf("round %d: %s called from %s:\n%s", round, k, namespace, diff)
+				}
+			}
+		}
+	}
+}
+
+// effective gives the policies that callers of a namespace go by.
+func effective(t *testing.T, out *ServiceOutput, namespace string) []policy.Effective {
+	t.Helper()
+	s, err := policy.Decode(out.Key.String(), policy.Caller, out.PartsFor(policy.Caller, namespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []policy.Effective
+	for _, method := range []string{"A.Get", "A.Put", "A.Other"} {
+		e := s.Effective(method)
+		e.Fields, e.Fallbacks = nil, nil
+		all = append(all, e)
+	}
+	return all
 }
 
 // A target that was not compiled yet makes the whole Unknown, and not False.
@@ -402,10 +489,13 @@ func TestStatusBeforeTheVerdict(t *testing.T) {
 		CallPolicies: []*v1alpha1.RPCCallPolicy{p},
 	})
 	for compiled, want := range map[bool]metav1.ConditionStatus{true: metav1.ConditionTrue, false: metav1.ConditionUnknown} {
-		s := CallPolicyStatus(p, func(target Target) (TargetReport, bool) {
+		s := CallPolicyStatus(p, func(target Target) []TargetReport {
 			report := good.Targets[0]
 			report.Target = target
-			return report, compiled || target.Service.Name == "a"
+			if !compiled && target.Service.Name != "a" {
+				return nil
+			}
+			return []TargetReport{report}
 		})
 		for _, c := range s.Conditions[2:] {
 			if c.Status != want || c.ObservedGeneration != 4 {

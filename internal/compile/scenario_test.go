@@ -178,6 +178,8 @@ func parse(t *testing.T, doc string) any {
 		into = &corev1.Service{}
 	case KindEndpointSlice:
 		into = &discoveryv1.EndpointSlice{}
+	case KindNamespace:
+		into = &metav1.PartialObjectMetadata{}
 	case KindInstance:
 		into = &instanceManifest{}
 	default:
@@ -210,6 +212,9 @@ func showService(o ServiceOutput) string {
 		parts = append(parts, p.Name)
 	}
 	fmt.Fprintf(&b, "parts %v%s\n", parts, showCounts(o.Counts))
+	if o.Consumers != nil {
+		fmt.Fprintf(&b, "consumers %v\n", o.Consumers)
+	}
 	if o.Report != nil {
 		showConditions(&b, o.Report.Conditions)
 		fmt.Fprintf(&b, "endpoints %s mass loss %v\n", o.Report.Summary.Endpoints, o.Report.MassLoss)
@@ -250,14 +255,17 @@ func showTargets(o ServiceOutput) string {
 
 func (w *world) status(kind string, of Key) string {
 	w.t.Helper()
-	reports := func(t Target) (TargetReport, bool) {
-		for _, r := range w.compile(t.Service.String()).Targets {
-			if r.Target == t {
-				return r, true
-			}
-		}
-		return TargetReport{}, false
+	var book Book
+	for _, k := range w.objects.Services() {
+		book.Set(nil, w.compile(k.String()).Targets)
 	}
+	if p := w.objects.CallPolicy(of); p != nil {
+		for _, t := range callTargets(p) { // some may not exist
+			out := w.compile(t.Service.String())
+			book.Set(out.Targets, out.Targets)
+		}
+	}
+	reports := book.Reports
 	var s v1alpha1.PolicyStatus
 	if kind == KindRPCCallPolicy {
 		s = CallPolicyStatus(w.objects.CallPolicy(of), reports)
@@ -268,6 +276,10 @@ func (w *world) status(kind string, of Key) string {
 	fmt.Fprintf(&b, "targets %s generation %d\n", s.Summary.Targets, s.ObservedGeneration)
 	showConditions(&b, s.Conditions)
 	for _, a := range s.Ancestors {
+		if a.AncestorRef.Kind == KindNamespace {
+			fmt.Fprintf(&b, "Namespace %s %s\n", a.AncestorRef.Name, deref(a.AncestorRef.AppliesTo))
+			continue
+		}
 		fmt.Fprintf(&b, "%s %s/%s %s\n", a.AncestorRef.Kind, *a.AncestorRef.Namespace, a.AncestorRef.Name, deref(a.AncestorRef.SectionName))
 	}
 	return b.String()

@@ -5,6 +5,7 @@ package compile
 
 import (
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -31,20 +32,27 @@ type TargetReport struct {
 	Attached bool
 	// Conditions are Accepted, ResolvedRefs and Programmed.
 	Conditions []metav1.Condition
+	// Undeclared are the methods that are named and that the service does not
+	// declare, sorted.
+	Undeclared []string
+	// Fields are those that a call policy sets and that were merged, by name.
+	Fields []FieldReport
 }
 
 // Service compiles one service.
 func Service(in ServiceInput) ServiceOutput {
 	out := ServiceOutput{Key: in.Key}
-	var methods policy.Methods
-	var accepted, resolved verdict
+	s := scene{in: &in}
+	var resolved verdict
 	if in.RPCService != nil {
-		methods, accepted = accept(&in)
+		s.methods, s.consumers, s.accepted = accept(&in)
+		out.Consumers = s.consumers
 	}
-	attachments := attachAll(&in, &methods, accepted)
+	accepted := s.accepted
+	attachments := s.attachAll()
 	if accepted.reason == v1alpha1.ReasonAccepted {
 		resolved = out.findEndpoints(&in)
-		accepted = out.encode(methods, attachments, accepted)
+		accepted = out.encode(s.methods, attachments, accepted)
 	}
 	if in.RPCService != nil {
 		out.Report = report(&in, &out, accepted, resolved)
@@ -78,9 +86,10 @@ func (o *ServiceOutput) encode(methods policy.Methods, attachments []attachment,
 		switch {
 		case !a.attached:
 		case a.target.Kind == KindRPCCallPolicy:
-			a.programmed = fates.programmed(a.target)
+			a.fields = fates.reports(a.target)
+			a.programmed = programmed(a.fields)
 		default:
-			limits = append(limits, a.limits...)
+			limits = appendNew(limits, a.limits)
 		}
 	}
 	parts, err := encodeParts(o.Endpoints, methods, layers, limits)
@@ -91,6 +100,17 @@ func (o *ServiceOutput) encode(methods policy.Methods, attachments []attachment,
 	}
 	o.Parts, o.Published = parts, true
 	return accepted
+}
+
+// appendNew leaves out limits that are there already: those of a policy that
+// targets the service by name and with its namespace.
+func appendNew(limits, more []policy.Limit) []policy.Limit {
+	for _, l := range more {
+		if !slices.ContainsFunc(limits, func(o policy.Limit) bool { return o.ID() == l.ID() }) {
+			limits = append(limits, l)
+		}
+	}
+	return limits
 }
 
 // encodeParts gives the parts sorted by name.
@@ -182,9 +202,12 @@ func Degraded(generation int64, massLoss bool, c Counts) metav1.Condition {
 }
 
 func (a *attachment) report() TargetReport {
-	return TargetReport{Target: a.target, Attached: a.attached, Conditions: []metav1.Condition{
-		a.accepted.condition(v1alpha1.ConditionAccepted, a.generation),
-		a.resolved.condition(v1alpha1.ConditionResolvedRefs, a.generation),
-		a.programmed.condition(v1alpha1.ConditionProgrammed, a.generation),
-	}}
+	return TargetReport{
+		Target: a.target, Attached: a.attached, Undeclared: a.missing, Fields: a.fields,
+		Conditions: []metav1.Condition{
+			a.accepted.condition(v1alpha1.ConditionAccepted, a.generation),
+			a.resolved.condition(v1alpha1.ConditionResolvedRefs, a.generation),
+			a.programmed.condition(v1alpha1.ConditionProgrammed, a.generation),
+		},
+	}
 }

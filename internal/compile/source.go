@@ -35,23 +35,27 @@ func (v verdict) condition(kind string, generation int64) metav1.Condition {
 }
 
 // accept says whether the control plane takes up the RPCService, and gives its
-// methods.
-func accept(in *ServiceInput) (policy.Methods, verdict) {
+// methods and consumers.
+func accept(in *ServiceInput) (policy.Methods, []string, verdict) {
 	methods, err := methodsOf(in.RPCService)
 	if err != nil {
-		return policy.Methods{}, no(v1alpha1.ReasonInvalid, "%v", err)
+		return policy.Methods{}, nil, no(v1alpha1.ReasonInvalid, "%v", err)
+	}
+	consumers, err := consumersOf(in)
+	if err != nil {
+		return methods, nil, no(v1alpha1.ReasonInvalid, "%v", err)
 	}
 	source := in.RPCService.Spec.Source
 	switch {
 	case source.Type == v1alpha1.SourceService && source.Service == nil:
-		return methods, no(v1alpha1.ReasonInvalid, "spec.source.service is missing")
+		return methods, consumers, no(v1alpha1.ReasonInvalid, "spec.source.service is missing")
 	case source.Type == v1alpha1.SourceService:
 	case source.Type == v1alpha1.SourceRegistered && in.Mode.Registered:
 	default:
-		return methods, no(v1alpha1.ReasonUnsupportedSource,
+		return methods, consumers, no(v1alpha1.ReasonUnsupportedSource,
 			"spec.source.type %q is not offered by this control plane; use %s", source.Type, v1alpha1.SourceService)
 	}
-	return methods, yes(v1alpha1.ReasonAccepted, "the service is taken up")
+	return methods, consumers, yes(v1alpha1.ReasonAccepted, "the service is taken up")
 }
 
 func methodsOf(s *v1alpha1.RPCService) (policy.Methods, error) {

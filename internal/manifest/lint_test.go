@@ -34,11 +34,13 @@ func linted(t *testing.T, files folder) []string {
 }
 
 const (
-	policyFor = "apiVersion: rpc.fairlead.dev/v1alpha1\nkind: RPCCallPolicy\nmetadata: {name: p}\nspec:\n  timeout: 1s\n  targetRefs:\n"
-	limitFor  = "apiVersion: rpc.fairlead.dev/v1alpha1\nkind: RPCLimitPolicy\nmetadata: {name: p}\nspec:\n  targetRefs:\n"
-	refTo     = "  - {group: rpc.fairlead.dev, kind: RPCService, name: "
-	from      = "apiVersion: rpc.fairlead.dev/v1alpha1\nkind: RPCService\nmetadata: {name: a}\nspec:\n  source:\n    type: Service\n    service:\n"
-	kube      = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - {name: rpc, port: 1}\n  - {name: http, port: 2}\n"
+	policyFor   = "apiVersion: rpc.fairlead.dev/v1alpha1\nkind: RPCCallPolicy\nmetadata: {name: p}\nspec:\n  timeout: 1s\n  targetRefs:\n"
+	limitFor    = "apiVersion: rpc.fairlead.dev/v1alpha1\nkind: RPCLimitPolicy\nmetadata: {name: p}\nspec:\n  targetRefs:\n"
+	refTo       = "  - {group: rpc.fairlead.dev, kind: RPCService, name: "
+	toNamespace = "  - {group: \"\", kind: Namespace, name: "
+	far         = "apiVersion: rpc.fairlead.dev/v1alpha1\nkind: RPCService\nmetadata: {name: a, namespace: far}\nspec:\n  source: {type: Registered}\n"
+	from        = "apiVersion: rpc.fairlead.dev/v1alpha1\nkind: RPCService\nmetadata: {name: a}\nspec:\n  source:\n    type: Service\n    service:\n"
+	kube        = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - {name: rpc, port: 1}\n  - {name: http, port: 2}\n"
 )
 
 // TestReferences says what is warned of across files.
@@ -76,6 +78,18 @@ func TestReferences(t *testing.T) {
 			[]string{"s.yaml:8: warning: spec.source.service.name: "}},
 		{"a Service that is broken itself", folder{"s.yaml": from + "      name: a\n", "k.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {port: 1}\n"},
 			[]string{"k.yaml:4: spec.port: unknown field; did you mean ports?"}},
+		{"a namespace", folder{"p.yaml": policyFor + toNamespace + "default, appliesTo: Services}\n" + toNamespace + "default, appliesTo: Callers}\n"}, nil},
+		{"a namespace that is not the policy's", folder{"p.yaml": policyFor + refTo + "a}\n" + toNamespace + "shop, appliesTo: Callers}\n", "s.yaml": service("a")},
+			[]string{"p.yaml:8: warning: spec.targetRefs[1].name: a policy can target no other Namespace than its own, which is default and not shop"}},
+		{"a limited method that no service declares", folder{"s.yaml": service("a", "A.B"), "p.yaml": limitFor + toNamespace + "default, appliesTo: Services}\n  limits:\n" +
+			"  - {name: x, concurrency: {max: 1}, methods: [A.B]}\n  - {name: z, concurrency: {max: 1}, methods: [A.C]}\n"},
+			[]string{"p.yaml:6: warning: spec.targetRefs[0]: no RPCService that it reaches declares A.C"}},
+		{"a service that keeps to itself", folder{"s.yaml": far + "  consumers: {namespaces: {from: Same}}\n", "p.yaml": policyFor + refTo + "a, namespace: far}\n"},
+			[]string{"p.yaml:7: warning: spec.targetRefs[0].namespace: "}},
+		{"a service that selects, by labels that are not here", folder{"s.yaml": far + "  consumers: {namespaces: {from: Selector, selector: {matchLabels: {a: b}}}}\n",
+			"p.yaml": policyFor + refTo + "a, namespace: far}\n"}, nil},
+		{"a selector with a key that is none", folder{"s.yaml": far + "  consumers:\n    namespaces: {from: Selector, selector: {matchLabels: {\"a b\": c}}}\n"},
+			[]string{"s.yaml:7: warning: spec.consumers.namespaces: "}},
 		{"one object in two files", folder{"1.yaml": service("a"), "2.yaml": "\n" + service("a")},
 			[]string{"2.yaml:4: metadata.name: RPCService default/a is already in DIR/1.yaml:3"}},
 	}

@@ -6,6 +6,7 @@ package manifest
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,34 +25,59 @@ func (l *linter) references() (findings []Finding, err error) {
 			return nil, fmt.Errorf("resolve references: %w", err)
 		}
 	}
+	var book compile.Book
 	each(l, v1alpha1.KindRPCService, func(o *object, s *v1alpha1.RPCService) {
 		out := compile.Service(objects.Input(compile.KeyOf(s)))
+		book.Set(nil, out.Targets)
 		if out.Report == nil {
 			return
 		}
 		findings = append(findings, l.source(o, s, out.Report.Conditions)...)
+		findings = append(findings, consumers(o, s, out.Report.Conditions)...)
 	})
 	each(l, v1alpha1.KindRPCCallPolicy, func(o *object, p *v1alpha1.RPCCallPolicy) {
+		status := compile.CallPolicyStatus(p, book.Reports)
 		for i, ref := range p.Spec.TargetRefs {
-			t := compile.Target{Kind: v1alpha1.KindRPCCallPolicy, Policy: compile.KeyOf(p), Service: target(p, ref.Namespace, ref.TargetRef)}
-			findings = append(findings, l.target(o, i, t, ref.TargetRef, objects, nil)...)
+			if ref.Kind == v1alpha1.KindNamespace {
+				findings = append(findings, o.namespace(i, status.Ancestors[i].Conditions)...)
+				continue
+			}
+			findings = append(findings, l.target(o, i, compile.CallTarget(compile.KeyOf(p), &ref), ref.TargetRef, objects, nil)...)
 		}
 	})
 	each(l, v1alpha1.KindRPCLimitPolicy, func(o *object, p *v1alpha1.RPCLimitPolicy) {
+		status := compile.LimitPolicyStatus(p, book.Reports)
 		for i, ref := range p.Spec.TargetRefs {
-			t := compile.Target{Kind: v1alpha1.KindRPCLimitPolicy, Policy: compile.KeyOf(p), Service: target(p, nil, ref)}
-			findings = append(findings, l.target(o, i, t, ref, objects, p.Spec.Limits)...)
+			if ref.Kind == v1alpha1.KindNamespace {
+				findings = append(findings, o.namespace(i, status.Ancestors[i].Conditions)...)
+				continue
+			}
+			findings = append(findings, l.target(o, i, compile.LimitTarget(compile.KeyOf(p), &ref), ref, objects, p.Spec.Limits)...)
 		}
 	})
 	return findings, nil
 }
 
-func target(policy metav1.Object, namespace *string, ref v1alpha1.TargetRef) compile.Key {
-	key := compile.Key{Namespace: policy.GetNamespace(), Name: ref.Name}
-	if namespace != nil {
-		key.Namespace = *namespace
+// namespace warns of the i-th target, a Namespace, if the policy can mean nothing by it.
+func (o *object) namespace(i int, conditions []metav1.Condition) []Finding {
+	path := fmt.Sprintf("spec.targetRefs[%d]", i)
+	if c := meta.FindStatusCondition(conditions, v1alpha1.ConditionAccepted); c != nil && c.Status == metav1.ConditionFalse {
+		return []Finding{o.source.finding(Warning, path+".name", c.Message)}
 	}
-	return key
+	if c := meta.FindStatusCondition(conditions, v1alpha1.ConditionResolvedRefs); c != nil && c.Status == metav1.ConditionFalse {
+		return []Finding{o.source.finding(Warning, path, c.Message)}
+	}
+	return nil
+}
+
+// consumers warns of a selector that selects nothing because it cannot be understood.
+func consumers(o *object, s *v1alpha1.RPCService, conditions []metav1.Condition) []Finding {
+	accepted := meta.FindStatusCondition(conditions, v1alpha1.ConditionAccepted)
+	if s.Spec.Consumers == nil || accepted == nil || accepted.Reason != v1alpha1.ReasonInvalid ||
+		!strings.HasPrefix(accepted.Message, "spec.consumers") {
+		return nil
+	}
+	return []Finding{o.source.finding(Warning, "spec.consumers.namespaces", accepted.Message)}
 }
 
 // source warns of a Service, or a port of it, that an RPCService names in vain.
@@ -77,9 +103,6 @@ func (l *linter) source(o *object, s *v1alpha1.RPCService, conditions []metav1.C
 
 // target warns of the i-th target of a policy, if it is not there or does not declare a method that the policy names.
 func (l *linter) target(o *object, i int, t compile.Target, ref v1alpha1.TargetRef, objects *compile.Objects, limits []v1alpha1.Limit) []Finding {
-	if ref.SectionName != nil {
-		t.Section = string(*ref.SectionName)
-	}
 	out := compile.Service(objects.Input(t.Service))
 	at := slices.IndexFunc(out.Targets, func(r compile.TargetReport) bool { return r.Target == t })
 	if at < 0 {
@@ -101,6 +124,12 @@ func (l *linter) target(o *object, i int, t compile.Target, ref v1alpha1.TargetR
 	switch {
 	case c == nil || c.Status != metav1.ConditionFalse:
 		return nil
+	case c.Reason == v1alpha1.ReasonRefNotPermitted:
+		// Which namespaces a selector selects is not known here.
+		if from := objects.RPCService(t.Service).Spec.Consumers.Namespaces.From; from == v1alpha1.FromSelector {
+			return nil
+		}
+		return []Finding{o.source.finding(Warning, path+".namespace", c.Message+"; this reference has no effect")}
 	case ref.SectionName != nil:
 		return []Finding{o.source.finding(Warning, path+".sectionName", c.Message+"; this reference has no effect")}
 	}

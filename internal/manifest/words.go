@@ -10,20 +10,24 @@ import (
 )
 
 const (
-	missing        = "is missing, but required"
-	labelWords     = "a name of up to 63 lower-case letters, digits and -, with a letter or digit at both ends"
-	subdomainWords = "a name of lower-case letters, digits, - and ., with a letter or digit at both ends of each part"
-	methodWords    = "the name of a method such as Arith.Mul: letters, digits and _ . / -, with a letter or _ in front"
-	durationWords  = "a duration such as 300ms or 1m30s: whole numbers, each with h, m, s or ms"
+	missing         = "is missing, but required"
+	labelWords      = "a name of up to 63 lower-case letters, digits and -, with a letter or digit at both ends"
+	subdomainWords  = "a name of lower-case letters, digits, - and ., with a letter or digit at both ends of each part"
+	methodWords     = "the name of a method such as Arith.Mul: letters, digits and _ . / -, with a letter or _ in front"
+	labelValueWords = "the value of a label: up to 63 letters, digits and - _ ., with a letter or digit at both ends"
+	labelKeyWords   = "the key of a label such as team or example.com/team"
+	durationWords   = "a duration such as 300ms or 1m30s: whole numbers, each with h, m, s or ms"
 )
 
 // patternWords says in words what the patterns of our schemas want.
 func patternWords(pattern string) (words string, ok bool) {
 	words, ok = map[string]string{
-		`^([0-9]{1,5}(h|m|s|ms)){1,4}$`:                                     durationWords,
-		`^[A-Za-z_][A-Za-z0-9_./-]{0,252}$`:                                 methodWords,
-		`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`:                                   labelWords,
-		`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`: subdomainWords,
+		`^([0-9]{1,5}(h|m|s|ms)){1,4}$`:                                                     durationWords,
+		`^[A-Za-z_][A-Za-z0-9_./-]{0,252}$`:                                                 methodWords,
+		`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`:                                                   labelWords,
+		`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`:                 subdomainWords,
+		`^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$`:                                     labelValueWords,
+		`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`: labelKeyWords,
 	}[pattern]
 	return words, ok
 }

@@ -20,14 +20,19 @@ type ClientCount struct {
 
 // AckCount is how many of them say that they hold the same, and can do the same.
 type AckCount struct {
-	Service string
-	Role    policy.Role
+	Service string      `msgpack:"s"`
+	Role    policy.Role `msgpack:"r"`
+	// Namespace is that of callers; empty for instances.
+	Namespace string `msgpack:"ns,omitempty"`
 	// Digest is zero for those that hold nothing.
-	Digest policy.Digest
+	Digest policy.Digest `msgpack:"d"`
 	// Features is the sorted list, joined by commas.
-	Features string
+	Features string `msgpack:"f,omitempty"`
+	// Version is the runtime's.
+	Version string `msgpack:"v,omitempty"`
 	// Rejected counts those that did not take the newest change.
-	Clients, Rejected int
+	Clients  int `msgpack:"n"`
+	Rejected int `msgpack:"x,omitempty"`
 }
 
 // Clients counts subscribers by service and role, sorted. It counts what stands:
@@ -80,7 +85,8 @@ func (s *Service) Acks() []AckCount {
 	}
 	slices.SortFunc(counts, func(a, b AckCount) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Role, b.Role),
-			cmp.Compare(a.Digest.String(), b.Digest.String()), cmp.Compare(a.Features, b.Features))
+			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Digest.String(), b.Digest.String()),
+			cmp.Compare(a.Features, b.Features), cmp.Compare(a.Version, b.Version))
 	})
 	return counts
 }
@@ -89,7 +95,13 @@ func (s *subscriber) count(byKey map[AckCount]AckCount) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, sub := range s.subs {
-		k := AckCount{Service: key.Service, Role: key.Role, Digest: sub.acked, Features: s.features}
+		if !sub.admitted {
+			continue // it is refused, and no client
+		}
+		k := AckCount{Service: key.Service, Role: key.Role, Digest: sub.acked, Features: s.features, Version: s.version}
+		if key.Role == policy.Caller {
+			k.Namespace = subscriberNamespace(&s.identity)
+		}
 		n := byKey[k]
 		n.Clients++
 		if sub.rejected != "" {

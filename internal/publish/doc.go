@@ -12,7 +12,8 @@
 // 50 ms. Each part is encoded once, when the first subscriber needs it, and each
 // change once per role and overlay. A subscriber is a cursor per service: when
 // its connection is writable, transport asks it for frames, and it gives those by
-// which the newest state differs from what it sent last.
+// which the newest state differs from what it sent last. What subscribers hold is
+// counted, and told to other replicas by Summary.
 //
 // Concurrency: all exported methods may be called from any goroutine. Store and
 // Service have one goroutine each, and Service one per connection that waits for
@@ -29,7 +30,9 @@
 //  5. A subscriber that a change makes an instance of a service is woken with its
 //     new self before callers are woken with the change. One that subscribes
 //     meanwhile may learn of it by the next refresh only.
-//  6. A state never claims to be newer than what was published when it was read.
+//  6. Callers get a service only while their namespace is among its consumers;
+//     who is taken out of them is told by a connection that drains.
+//  7. A state never claims to be newer than what was published when it was read.
 //
 // Errors that go to peers are *status.Error; Publish returns plain errors, which
 // are mistakes of the caller.

@@ -36,10 +36,10 @@ func order(t *testing.T, s *stack, who registry.Identity) (log *[]string, server
 		return sub
 	}
 	caller, server := add("caller"), add("server")
-	if _, _, err := caller.replace(&registry.SubscribeRequest{Services: []registry.Subscription{{Service: arith, Role: policy.Caller}}}, ""); err != nil {
+	if _, err := caller.replace(&registry.SubscribeRequest{Services: []registry.Subscription{{Service: arith, Role: policy.Caller}}}, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := server.replace(&registry.SubscribeRequest{Identity: who}, ""); err != nil {
+	if _, err := server.replace(&registry.SubscribeRequest{Identity: who}, ""); err != nil {
 		t.Fatal(err)
 	}
 	server.setSelf(registry.Self{Serves: []registry.Serving{{Service: "shop/a", Port: "80"}, {Service: "shop/z", Port: "80"}}}, false)

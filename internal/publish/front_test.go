@@ -5,6 +5,7 @@ package publish
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -56,7 +57,13 @@ func (f *front) handle(conn *transport.ServerConn, method string, payload []byte
 		if err := (codec.MsgPack{}).Decode(payload, req); err != nil {
 			return nil, status.New(status.InvalidArgument, err.Error())
 		}
-		return f.service.Subscribe(conn, req)
+		return f.service.Subscribe(context.Background(), conn, req)
+	case registry.MethodRenew:
+		req := new(registry.RenewRequest)
+		if err := (codec.MsgPack{}).Decode(payload, req); err != nil {
+			return nil, status.New(status.InvalidArgument, err.Error())
+		}
+		return f.service.Renew(context.Background(), conn, req)
 	case registry.MethodAck:
 		req := new(registry.AckRequest)
 		if err := (codec.MsgPack{}).Decode(payload, req); err != nil {
@@ -77,6 +84,7 @@ func (f *front) handle(conn *transport.ServerConn, method string, payload []byte
 // pipes is a network of addresses, each with a front or with nobody.
 type pipes struct {
 	count  *atomic.Int64 // of the bytes that clients read, if not nil
+	secure bool          // connections look like those of TLS
 	mu     sync.Mutex
 	fronts map[string]*front
 	conns  map[string][]*transport.ServerConn
@@ -91,11 +99,19 @@ func (p *pipes) dial(_ context.Context, address string) (net.Conn, error) {
 	}
 	ours, theirs := net.Pipe()
 	p.conns[address] = append(p.conns[address], transport.NewServer(theirs, transport.Config{}, f, nil))
+	if p.secure {
+		return secureConn{ours}, nil
+	}
 	if p.count != nil {
 		return &countedConn{ours, p.count}, nil
 	}
 	return ours, nil
 }
+
+// secureConn is a connection that says of itself what one of TLS says.
+type secureConn struct{ net.Conn }
+
+func (secureConn) ConnectionState() tls.ConnectionState { return tls.ConnectionState{} }
 
 type countedConn struct {
 	net.Conn
@@ -193,6 +209,8 @@ type shape struct {
 	timeout   time.Duration
 	overlays  map[string]time.Duration
 	burst     int32
+	// consumers are all when nil.
+	consumers []string
 }
 
 func layer(step policy.Step, namespace string, timeout time.Duration) policy.Layer {
@@ -229,7 +247,7 @@ func (s shape) parts(t testing.TB) []policy.Part {
 
 func (s *stack) publish(t testing.TB, service string, n uint64, sh shape) {
 	t.Helper()
-	if err := s.store.Publish(Change{Service: service, Parts: sh.parts(t), AsOf: asOf(n)}); err != nil {
+	if err := s.store.Publish(Change{Service: service, Parts: sh.parts(t), AsOf: asOf(n), Consumers: sh.consumers}); err != nil {
 		t.Fatal(err)
 	}
 	s.seen.Store(max(n, s.seen.Load()))

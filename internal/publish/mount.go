@@ -25,7 +25,7 @@ func (s *Service) Mount(srv *rpcruntime.Server) {
 			if !ok {
 				return nil, errNoConn
 			}
-			return s.Subscribe(conn, req)
+			return s.Subscribe(ctx, conn, req)
 		})
 	rpcruntime.Handle(srv, registry.Path+"."+registry.MethodAck,
 		func(ctx context.Context, req *registry.AckRequest) (*nothing, error) {
@@ -44,4 +44,13 @@ func (s *Service) Mount(srv *rpcruntime.Server) {
 			}
 			return s.Register(conn, req)
 		})
+	rpcruntime.Handle(srv, registry.Path+"."+registry.MethodRenew,
+		func(ctx context.Context, req *registry.RenewRequest) (*registry.RenewReply, error) {
+			conn, ok := rpcruntime.ServerConnOf(ctx)
+			if !ok {
+				return nil, errNoConn
+			}
+			return s.Renew(ctx, conn, req)
+		})
+	rpcruntime.Handle(srv, registry.Path+"."+MethodSummary, s.Summary)
 }

@@ -4,11 +4,14 @@
 package publish
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,6 +30,14 @@ type ServiceConfig struct {
 	// SelfOf says what is known of a subscriber, by what it says of itself and
 	// where it calls from. Required.
 	SelfOf func(registry.Identity, net.Addr) registry.Self
+	// Authenticate says who a token's bearer is; nil asks nobody. What is proven
+	// counts from then on, and not what is declared.
+	Authenticate Authenticator
+	// IsPeer says whether a call comes from another replica of this registry; nil
+	// believes nobody.
+	IsPeer func(ctx context.Context) bool
+	// Replica names this one to others.
+	Replica string
 	// Registrar takes instances that register themselves; nil refuses them.
 	Registrar Registrar
 	// Log gets what happens. The zero Logger discards.
@@ -57,6 +68,9 @@ type Service struct {
 	subscribers map[*transport.ServerConn]*subscriber
 	lastID      uint64
 	closed      bool
+
+	// trust is what subscribers are to believe; nil for nothing.
+	trust atomic.Pointer[authorities]
 
 	// stale has room for one: what is known of subscribers may have changed.
 	stale chan struct{}
@@ -105,7 +119,11 @@ func (s *Service) subscriber(conn *transport.ServerConn) (*subscriber, error) {
 		return nil, status.New(status.Unavailable, errStoreClosed.Error())
 	}
 	s.lastID++
-	sub := &subscriber{store: s.cfg.Store, conn: conn, id: s.lastID, subs: make(map[registry.ServiceRole]*subscription)}
+	sub := &subscriber{
+		store: s.cfg.Store, conn: conn, id: s.lastID, subs: make(map[registry.ServiceRole]*subscription),
+		proven: make(chan struct{}, 1),
+	}
+	sub.leave = func(why string) { s.sendAway(conn, why) }
 	s.subscribers[conn] = sub
 	conn.SetSubscribed(true)
 	conn.SetSource(sub)
@@ -116,12 +134,7 @@ func (s *Service) subscriber(conn *transport.ServerConn) (*subscriber, error) {
 
 func (s *Service) waitForEnd(conn *transport.ServerConn, sub *subscriber) {
 	defer s.running.Done()
-	lost := true
-	select {
-	case <-conn.Done():
-	case <-s.closing:
-		lost = false
-	}
+	lost := s.watchEnd(conn, sub)
 	s.mu.Lock()
 	delete(s.subscribers, conn)
 	s.mu.Unlock()
@@ -131,12 +144,53 @@ func (s *Service) waitForEnd(conn *transport.ServerConn, sub *subscriber) {
 	}
 }
 
+// watchEnd waits for the end of a connection, or of the Service; it sends away a
+// connection whose proof runs out.
+func (s *Service) watchEnd(conn *transport.ServerConn, sub *subscriber) (lost bool) {
+	drained := false
+	for {
+		over, ended := s.awaitEnd(conn, sub, drained)
+		if over {
+			return ended
+		}
+		if p := sub.principal.Load(); p != nil && !p.Expires.IsZero() && !time.Now().Before(p.Expires) {
+			drained = true
+			s.drain(conn, "its token has expired, and no other came", p)
+		}
+	}
+}
+
+// awaitEnd waits for what ends a connection, or its proof; over says that the
+// first is so, or the Service is, and ended which of the two.
+func (s *Service) awaitEnd(conn *transport.ServerConn, sub *subscriber, drained bool) (over, ended bool) {
+	var expires <-chan time.Time
+	if timer := sub.expiry(); timer != nil && !drained {
+		defer timer.Stop()
+		expires = timer.C
+	}
+	select {
+	case <-conn.Done():
+		return true, true
+	case <-s.closing:
+		return true, false
+	case <-sub.proven:
+	case <-expires:
+	}
+	return false, false
+}
+
 // Subscribe replaces what a connection is subscribed to.
-func (s *Service) Subscribe(conn *transport.ServerConn, req *registry.SubscribeRequest) (*registry.SubscribeReply, error) {
+func (s *Service) Subscribe(
+	ctx context.Context, conn *transport.ServerConn, req *registry.SubscribeRequest,
+) (*registry.SubscribeReply, error) {
 	if !s.cfg.Store.Ready() {
 		return nil, status.New(status.Unavailable, "the registry has not read everything yet").WithRetryAfter(time.Second)
 	}
 	if err := s.check(req); err != nil {
+		return nil, err
+	}
+	principal, err := s.authenticate(ctx, conn, req.Token, req.Identity)
+	if err != nil {
 		return nil, err
 	}
 	sub, err := s.subscriber(conn)
@@ -145,21 +199,27 @@ func (s *Service) Subscribe(conn *transport.ServerConn, req *registry.SubscribeR
 	}
 	sub.calls.Lock()
 	defer sub.calls.Unlock()
+	if principal != nil {
+		sub.prove(principal)
+		req.Identity = principal.as(req.Identity)
+	}
+	sub.holds(req.Trust)
+	sub.offer(s.trust.Load())
 	reply := &registry.SubscribeReply{
-		Epoch: s.cfg.Store.cfg.Epoch, Revision: s.cfg.Store.lastRevision(), Self: s.cfg.SelfOf(req.Identity, conn.RemoteAddr()),
+		Epoch: s.cfg.Store.cfg.Epoch, Revision: s.cfg.Store.lastRevision(), Self: s.selfOf(sub, req.Identity, conn),
 	}
 	if seen := s.cfg.Store.cfg.Seen; seen != nil {
 		reply.AsOf = seen()
 	}
 	valid := *req
 	valid.Services, reply.Refused = split(req.Services)
-	accepted, absent, err := sub.replace(&valid, featureSet(req.Features))
+	said, err := sub.replace(&valid, featureSet(req.Features))
 	if err != nil {
 		return nil, status.New(status.Unavailable, err.Error())
 	}
 	sub.setSelf(reply.Self, false)
-	reply.Accepted = accepted
-	reply.Refused = append(reply.Refused, s.notFound(absent)...)
+	reply.Accepted = said.accepted
+	reply.Refused = slices.Concat(reply.Refused, s.notFound(said.absent), forbidden(said.forbidden, subscriberNamespace(&req.Identity)))
 	return reply, nil
 }
 
@@ -228,6 +288,9 @@ func (s *Service) Ack(conn *transport.ServerConn, req *registry.AckRequest) {
 	if sub == nil {
 		return
 	}
+	if !req.Trust.IsZero() {
+		sub.holds(req.Trust)
+	}
 	for i := range req.Acks {
 		if a := &req.Acks[i]; sub.ack(a) {
 			s.cfg.Log.Info("a subscriber rejected a change", "service", a.Service, "role", a.Role,
@@ -246,6 +309,9 @@ func (s *Service) Register(conn *transport.ServerConn, req *registry.RegisterReq
 	}
 	if err := policy.ValidateAddress(req.Address); err != nil {
 		return nil, status.New(status.InvalidArgument, err.Error())
+	}
+	if err := s.admit(conn); err != nil {
+		return nil, err
 	}
 	sub, err := s.subscriber(conn)
 	if err != nil {
@@ -300,6 +366,16 @@ func (s *Service) refreshLoop() {
 	}
 }
 
+// selfOf gives what is known of a subscriber, its ServiceAccount by its proof.
+func (s *Service) selfOf(sub *subscriber, who registry.Identity, conn *transport.ServerConn) registry.Self {
+	self := s.cfg.SelfOf(who, conn.RemoteAddr())
+	if p := sub.principal.Load(); p != nil {
+		self.Namespace, self.ServiceAccount = p.Namespace, p.ServiceAccount
+		self.Pod = cmp.Or(p.Pod, self.Pod)
+	}
+	return self
+}
+
 func (s *Service) refreshSelf() {
 	type one struct {
 		conn *transport.ServerConn
@@ -317,7 +393,7 @@ func (s *Service) refreshSelf() {
 		identity, known := o.sub.identity, o.sub.hasSelf
 		o.sub.mu.Unlock()
 		if known {
-			o.sub.setSelf(s.cfg.SelfOf(identity, o.conn.RemoteAddr()), true)
+			o.sub.setSelf(s.selfOf(o.sub, identity, o.conn), true)
 		}
 		o.sub.calls.Unlock()
 	}

@@ -40,6 +40,9 @@ type Change struct {
 	Parts []policy.Part
 	// AsOf says what the parts were made of.
 	AsOf policy.AsOf
+	// Consumers are the namespaces whose callers may subscribe, sorted; nil for
+	// all. It bites at once, however changes of the parts are merged.
+	Consumers []string
 }
 
 // Store holds the newest state of every service.
@@ -74,6 +77,9 @@ type entry struct {
 	state atomic.Pointer[state]
 	// held: a change is held back, so state is not all that was published.
 	held atomic.Bool
+	// consumers are the namespaces whose callers get the service, sorted; nil for
+	// all. Stored under Store.mu.
+	consumers atomic.Pointer[[]string]
 
 	// Guarded by Store.mu.
 
@@ -122,6 +128,10 @@ func (s *Store) Publish(c Change) error {
 	now := time.Now()
 	s.mu.Lock()
 	e := s.entryLocked(c.Service)
+	var judged []*subscription
+	if e.setConsumers(c.Consumers) {
+		judged = subsOf(e)
+	}
 	old := e.state.Load()
 	due := e.window.due(now)
 	if old == nil || old.removed || takesAway(old, c.Parts) {
@@ -139,6 +149,9 @@ func (s *Store) Publish(c Change) error {
 		subs = s.releaseLocked(e, now, e.held.Load())
 	}
 	s.mu.Unlock()
+	for _, sub := range judged {
+		sub.owner.reconsider(sub)
+	}
 	wake(subs)
 	return nil
 }

@@ -55,7 +55,7 @@ func (r *reader) subscribe(namespace string, keys ...registry.ServiceRole) {
 		req.Services = append(req.Services, want)
 	}
 	r.sub.calls.Lock()
-	_, absent, err := r.sub.replace(req, "")
+	said, err := r.sub.replace(req, "")
 	r.sub.calls.Unlock()
 	if err != nil {
 		r.t.Fatal(err)
@@ -64,7 +64,7 @@ func (r *reader) subscribe(namespace string, keys ...registry.ServiceRole) {
 	for _, key := range keys {
 		r.asked[key] = true
 	}
-	for _, key := range absent {
+	for _, key := range said.absent {
 		delete(r.have, key)
 	}
 }

@@ -359,7 +359,7 @@ func TestCountsOfClientsAndAcks(t *testing.T) {
 	bubble(t, func(t *testing.T, b *world) {
 		s := b.ready()
 		for i := range 3 {
-			b.watch(b.client(registry.Config{Features: []string{"z", "a", "z"}[:1+i]}), arith, policy.Caller)
+			b.watch(b.client(registry.Config{Features: []string{"z", "a", "z"}[:1+i], RuntimeVersion: "v1"}), arith, policy.Caller)
 		}
 		leaver := b.client(registry.Config{})
 		b.watch(leaver, arith, policy.Server)
@@ -372,7 +372,9 @@ func TestCountsOfClientsAndAcks(t *testing.T) {
 		caller, _ := s.store.Digest(arith, policy.Caller, "web")
 		server, _ := s.store.Digest(arith, policy.Server, "web")
 		acks := []AckCount{
-			{arith, policy.Caller, caller, "a,z", 2, 0}, {arith, policy.Caller, caller, "z", 1, 0}, {arith, policy.Server, server, "", 1, 0},
+			{Service: arith, Role: policy.Caller, Namespace: "web", Digest: caller, Features: "a,z", Version: "v1", Clients: 2},
+			{Service: arith, Role: policy.Caller, Namespace: "web", Digest: caller, Features: "z", Version: "v1", Clients: 1},
+			{Service: arith, Role: policy.Server, Digest: server, Clients: 1},
 		}
 		if got := s.service.Acks(); !slices.Equal(got, acks) {
 			t.Errorf("acks %+v\nwant %+v", got, acks)
@@ -528,13 +530,13 @@ func TestSubscribeBounds(t *testing.T) {
 			{"too many", sub("a/a", "b/b", "c/c", "d/d"), status.ResourceExhausted},
 			{"one twice", sub("a/a", "a/a"), status.InvalidArgument},
 		} {
-			if _, err := s.service.Subscribe(conn, tt.req); status.CodeOf(err) != tt.code {
+			if _, err := s.service.Subscribe(t.Context(), conn, tt.req); status.CodeOf(err) != tt.code {
 				t.Errorf("%s: %v", tt.name, err)
 			}
 		}
 		req := sub(arith, "arith")
 		req.Services = append(req.Services, registry.Subscription{Service: arith, Role: "Boss"})
-		reply, err := s.service.Subscribe(conn, req)
+		reply, err := s.service.Subscribe(t.Context(), conn, req)
 		if err != nil || len(reply.Accepted) != 1 || len(reply.Refused) != 2 {
 			t.Fatalf("got %+v, %v", reply, err)
 		}
@@ -543,7 +545,7 @@ func TestSubscribeBounds(t *testing.T) {
 				t.Errorf("refused %+v", r)
 			}
 		}
-		if _, err := s.service.Subscribe(conn, sub()); err != nil {
+		if _, err := s.service.Subscribe(t.Context(), conn, sub()); err != nil {
 			t.Fatal(err)
 		}
 		s.remove(arith, 9)

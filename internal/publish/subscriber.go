@@ -6,6 +6,7 @@ package publish
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 	"github.com/fairlead/fairlead/rpcruntime/registry"
@@ -28,6 +29,14 @@ type subscriber struct {
 	conn  waker
 	// id is unique within the Service.
 	id uint64
+	// leave drains the connection, and says why. It does not block.
+	leave func(why string)
+
+	// principal is who the connection has proven to be; nil before, and where
+	// nobody asks.
+	principal atomic.Pointer[Principal]
+	// proven has room for one: principal has changed.
+	proven chan struct{}
 
 	// calls is held during a call that changes what the subscriber is
 	// subscribed to, so that such calls come one after the other.
@@ -36,6 +45,7 @@ type subscriber struct {
 	mu       sync.Mutex // guards what follows
 	identity registry.Identity
 	features string
+	version  string
 	subs     map[registry.ServiceRole]*subscription
 	// queue are the subscriptions that may have something to send, in the order
 	// in which they got it.
@@ -48,7 +58,12 @@ type subscriber struct {
 	// selfDue: self has changed since it was sent.
 	selfDue bool
 	hasSelf bool
-	over    bool
+	// trusts is the digest of the authorities that the subscriber says it believes;
+	// zero for one that takes none from here.
+	trusts policy.Digest
+	// trustDue are to be sent; nil for none.
+	trustDue *authorities
+	over     bool
 }
 
 // subscription is one service in one role, and where its subscriber is with it.
@@ -71,6 +86,8 @@ type subscription struct {
 	wasTold    bool
 	toldBehind bool
 	queued     bool
+	// admitted: the subscriber's namespace is among the service's consumers.
+	admitted bool
 	// acked is what the subscriber says that it holds, rejected what it says of
 	// the newest change.
 	acked    policy.Digest
@@ -99,9 +116,12 @@ func (s *subscriber) Next() [][]byte {
 	}
 	var batch [][]byte
 	size := 0
+	if a := s.trustDue; a != nil {
+		batch, size, s.trustDue = append(batch, a.frame), size+len(a.frame), nil
+	}
 	if s.selfDue {
 		if frame := s.selfFrame(); frame != nil {
-			batch, size = append(batch, frame), len(frame)
+			batch, size = append(batch, frame), size+len(frame)
 		}
 	}
 	for {
@@ -150,6 +170,9 @@ func (s *subscriber) selfFrame() []byte {
 // frames gives that by which the newest state differs from what was sent, and
 // moves the cursor there.
 func (s *subscriber) frames(sub *subscription) [][]byte {
+	if !sub.admitted {
+		return nil
+	}
 	st := sub.entry.state.Load()
 	if st == nil {
 		return s.absent(sub)
@@ -157,7 +180,7 @@ func (s *subscriber) frames(sub *subscription) [][]byte {
 	if st.revision == sub.revision {
 		return nil
 	}
-	v, err := st.view(st.key(sub.role, s.identity.Namespace), sub.held, func() policy.AsOf { return s.store.asOfNow(sub.entry, st) })
+	v, err := st.view(st.key(sub.role, subscriberNamespace(&s.identity)), sub.held, func() policy.AsOf { return s.store.asOfNow(sub.entry, st) })
 	if err == nil && v == nil {
 		return s.behind(sub, s.store.asOfNow(sub.entry, st))
 	}
@@ -244,15 +267,15 @@ func (s *subscriber) encode(p registry.Push) [][]byte {
 
 // replace makes the request the whole subscription, and says what becomes of
 // each. REQUIRES: calls is held; the names are valid and differ.
-func (s *subscriber) replace(req *registry.SubscribeRequest, features string) (accepted, absent []registry.ServiceRole, err error) {
+func (s *subscriber) replace(req *registry.SubscribeRequest, features string) (said answers, err error) {
 	wanted := make(map[registry.ServiceRole]*registry.Subscription, len(req.Services))
 	for i := range req.Services {
 		r := &req.Services[i]
 		wanted[registry.ServiceRole{Service: r.Service, Role: r.Role}] = r
 	}
 	s.mu.Lock()
-	moved := s.identity.Namespace != req.Identity.Namespace
-	s.identity, s.features = req.Identity, features
+	moved := subscriberNamespace(&s.identity) != subscriberNamespace(&req.Identity)
+	s.identity, s.features, s.version = req.Identity, features, req.Version
 	var dropped []*subscription
 	for key, sub := range s.subs {
 		if wanted[key] == nil {
@@ -267,24 +290,30 @@ func (s *subscriber) replace(req *registry.SubscribeRequest, features string) (a
 	}
 	for i := range req.Services {
 		r := &req.Services[i]
-		there, err := s.subscribe(r, moved)
+		there, admitted, err := s.subscribe(r, moved)
 		if err != nil {
-			return nil, nil, err
+			return answers{}, err
 		}
 		key := registry.ServiceRole{Service: r.Service, Role: r.Role}
-		if there {
-			accepted = append(accepted, key)
-		} else {
-			absent = append(absent, key)
+		switch {
+		case !there:
+			said.absent = append(said.absent, key)
+		case !admitted:
+			said.forbidden = append(said.forbidden, key)
+		default:
+			said.accepted = append(said.accepted, key)
 		}
 	}
-	return accepted, absent, nil
+	return said, nil
 }
 
+// answers says what becomes of subscriptions. All of them stand.
+type answers struct{ accepted, absent, forbidden []registry.ServiceRole }
+
 // subscribe makes one subscription stand, and says whether the service is there
-// or may be. A subscription that stands keeps its cursor, since what was sent on
+// or may be, and admits the subscriber. A subscription that stands keeps its cursor, since what was sent on
 // this connection will be read; unless the request says that it did not fit.
-func (s *subscriber) subscribe(r *registry.Subscription, moved bool) (there bool, err error) {
+func (s *subscriber) subscribe(r *registry.Subscription, moved bool) (there, admitted bool, err error) {
 	key := registry.ServiceRole{Service: r.Service, Role: r.Role}
 	s.mu.Lock()
 	sub := s.subs[key]
@@ -292,7 +321,7 @@ func (s *subscriber) subscribe(r *registry.Subscription, moved bool) (there bool
 	if sub == nil {
 		sub = &subscription{owner: s, role: r.Role}
 		if err := s.store.subscribe(sub, r.Service); err != nil {
-			return false, err
+			return false, false, err
 		}
 		s.mu.Lock()
 		s.subs[key] = sub
@@ -307,7 +336,8 @@ func (s *subscriber) subscribe(r *registry.Subscription, moved bool) (there bool
 	if !r.Digest.IsZero() {
 		sub.acked = r.Digest
 	}
-	held := sub.held
+	sub.admitted = sub.entry.admits(sub.role, subscriberNamespace(&s.identity))
+	held, admitted := sub.held, sub.admitted
 	s.mu.Unlock()
 	st := sub.entry.state.Load()
 	there = st != nil && !st.removed || s.store.asOfNow(sub.entry, st).Behind(held)
@@ -317,7 +347,7 @@ func (s *subscriber) subscribe(r *registry.Subscription, moved bool) (there bool
 		s.mu.Unlock()
 	}
 	s.dirty(sub)
-	return there, nil
+	return there, admitted, nil
 }
 
 // rewind sets a cursor to what the subscriber says that it holds.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -60,15 +61,33 @@ func New(cfg Config) (*Gatherer, error) {
 	}
 	codecs := serializer.NewCodecFactory(cfg.Scheme)
 	for _, k := range kinds() {
-		client, err := apiutil.RESTClientForGVK(k.group.WithKind(k.name), false, false, cfg.Client, codecs, cfg.HTTP)
+		lw, err := listWatch(&cfg, k, codecs)
 		if err != nil {
 			return nil, fmt.Errorf("gather %s: %w", k.name, err)
 		}
 		g.failures.WithLabelValues(k.name)
-		lw := toolscache.NewFilteredListWatchFromClient(client, k.resource, metav1.NamespaceAll, func(*metav1.ListOptions) {})
 		g.sources = append(g.sources, source{kind: k, watch: g.counted(k.name, lw)})
 	}
 	return g, nil
+}
+
+func listWatch(cfg *Config, k kind, codecs serializer.CodecFactory) (*toolscache.ListWatch, error) {
+	if !k.bare {
+		client, err := apiutil.RESTClientForGVK(k.group.WithKind(k.name), false, false, cfg.Client, codecs, cfg.HTTP)
+		if err != nil {
+			return nil, err
+		}
+		return toolscache.NewFilteredListWatchFromClient(client, k.resource, metav1.NamespaceAll, func(*metav1.ListOptions) {}), nil
+	}
+	client, err := metadata.NewForConfigAndClient(metadata.ConfigFor(cfg.Client), cfg.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	of := client.Resource(k.group.WithResource(k.resource))
+	return &toolscache.ListWatch{
+		ListWithContextFunc:  func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) { return of.List(ctx, opts) },
+		WatchFuncWithContext: of.Watch,
+	}, nil
 }
 
 // counted counts what fails.

@@ -6,6 +6,7 @@ package gather
 import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,10 +20,12 @@ type kind struct {
 	group    schema.GroupVersion
 	resource string
 	example  client.Object
+	// bare: only the metadata is watched.
+	bare bool
 }
 
 // +kubebuilder:rbac:groups=rpc.fairlead.dev,resources=rpcservices;rpccallpolicies;rpclimitpolicies,verbs=list;watch
-// +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=services;namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
 
 // kinds are all that compilation reads. Their resources are named here, so that
@@ -30,12 +33,19 @@ type kind struct {
 // not have our definitions yet is one whose watch fails, and is tried again.
 func kinds() []kind {
 	return []kind{
-		{compile.KindRPCService, v1alpha1.GroupVersion, v1alpha1.ResourceRPCServices, &v1alpha1.RPCService{}},
-		{compile.KindRPCCallPolicy, v1alpha1.GroupVersion, v1alpha1.ResourceRPCCallPolicies, &v1alpha1.RPCCallPolicy{}},
-		{compile.KindRPCLimitPolicy, v1alpha1.GroupVersion, v1alpha1.ResourceRPCLimitPolicies, &v1alpha1.RPCLimitPolicy{}},
-		{compile.KindService, corev1.SchemeGroupVersion, "services", &corev1.Service{}},
-		{compile.KindEndpointSlice, discoveryv1.SchemeGroupVersion, "endpointslices", &discoveryv1.EndpointSlice{}},
+		{compile.KindRPCService, v1alpha1.GroupVersion, v1alpha1.ResourceRPCServices, &v1alpha1.RPCService{}, false},
+		{compile.KindRPCCallPolicy, v1alpha1.GroupVersion, v1alpha1.ResourceRPCCallPolicies, &v1alpha1.RPCCallPolicy{}, false},
+		{compile.KindRPCLimitPolicy, v1alpha1.GroupVersion, v1alpha1.ResourceRPCLimitPolicies, &v1alpha1.RPCLimitPolicy{}, false},
+		{compile.KindService, corev1.SchemeGroupVersion, "services", &corev1.Service{}, false},
+		{compile.KindEndpointSlice, discoveryv1.SchemeGroupVersion, "endpointslices", &discoveryv1.EndpointSlice{}, false},
+		{compile.KindNamespace, corev1.SchemeGroupVersion, "namespaces", bareNamespace(), true},
 	}
+}
+
+func bareNamespace() client.Object {
+	n := &metav1.PartialObjectMetadata{}
+	n.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(compile.KindNamespace))
+	return n
 }
 
 // Kinds are the names of the kinds that are watched.
@@ -63,6 +73,9 @@ func trim(object client.Object) {
 		for i := range o.Endpoints {
 			o.Endpoints[i].DeprecatedTopology = nil
 		}
+	case *metav1.PartialObjectMetadata:
+		// By the labels of namespaces services say who may see them.
+		o.SetOwnerReferences(nil)
 	default:
 		o.SetLabels(nil)
 		o.SetOwnerReferences(nil)

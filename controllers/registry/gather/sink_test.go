@@ -53,6 +53,10 @@ func TestSink(t *testing.T) {
 	if kept := got[0].Objects[0]; kept.GetAnnotations() != nil || kept.GetManagedFields() != nil || kept.GetLabels() == nil || kept.GetOwnerReferences() == nil {
 		t.Errorf("a slice is kept as %+v", kept)
 	}
+	namespace := &metav1.PartialObjectMetadata{ObjectMeta: bloated("shop", "17")}
+	if err := s.Add(namespace); err != nil || len(namespace.Labels) == 0 || namespace.Annotations != nil || namespace.OwnerReferences != nil {
+		t.Errorf("a namespace is kept as %+v, %v", namespace, err)
+	}
 	if err := s.Add("no object"); err == nil {
 		t.Error("took what is no object")
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/controllers/crd"
 	"github.com/fairlead/fairlead/controllers/registry/gather"
 	"github.com/fairlead/fairlead/internal/compile"
@@ -74,29 +76,42 @@ type Controller struct {
 		events   []gather.Event
 		readings []reading
 		announce bool
+		census   *compile.Census
 	}
 	// wake has room for one: the inbox has something.
 	wake chan struct{}
 
 	// world belongs to the loop, save what its lock guards.
 	world *world
+	// settling is when policies of a service changed of late. The loop's.
+	settling map[key]time.Time
 	// asking are the kinds whose definition is being read. The loop's.
 	asking map[string]struct{}
 	// readers are the goroutines that read definitions.
 	readers sync.WaitGroup
 
 	mu sync.RWMutex // guards what follows; the loop alone writes
+	// Invariant: services, book and policies are all of the same batch of events,
+	// so that a status is never made of objects and verdicts that do not belong
+	// together.
+
 	// services are those that exist or that a policy targets.
 	services map[key]*service
-	targets  map[compile.Target]compile.TargetReport
+	book     compile.Book
+	policies map[name]policyState
+	// census is what is known of clients.
+	census   compile.Census
 	watchers map[string][]func(k key, statusOnly bool)
 }
 
 // service is what came of compiling one.
 type service struct {
+	object  *v1alpha1.RPCService
 	report  *compile.ServiceReport
 	counts  compile.Counts
 	targets []compile.TargetReport
+	// policies covers all that is published but the endpoints.
+	policies policy.Digest
 	// lossSince is since when most endpoints are suspect; zero when they are not.
 	lossSince time.Time
 }
@@ -117,7 +132,8 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c := &Controller{
 		cfg: cfg, metrics: m, wake: make(chan struct{}, 1), world: newWorld(), asking: map[string]struct{}{},
-		services: map[key]*service{}, targets: map[compile.Target]compile.TargetReport{},
+		settling: map[key]time.Time{},
+		services: map[key]*service{}, policies: map[name]policyState{},
 		watchers: map[string][]func(key, bool){},
 	}
 	c.seen.Store(&policy.AsOf{})
@@ -136,6 +152,15 @@ func (c *Controller) Receive(e gather.Event) {
 func (c *Controller) Announce() {
 	c.inbox.Lock()
 	c.inbox.announce = true
+	c.inbox.Unlock()
+	c.kick()
+}
+
+// Count takes what is known of clients, from now on. It is not to be changed any
+// more.
+func (c *Controller) Count(census compile.Census) {
+	c.inbox.Lock()
+	c.inbox.census = &census
 	c.inbox.Unlock()
 	c.kick()
 }
@@ -195,8 +220,12 @@ func (c *Controller) take(ctx context.Context, out *effects) (announce bool) {
 	c.inbox.Lock()
 	events, readings := c.inbox.events, c.inbox.readings
 	announce = c.inbox.announce
-	c.inbox.events, c.inbox.readings, c.inbox.announce = nil, nil, false
+	census := c.inbox.census
+	c.inbox.events, c.inbox.readings, c.inbox.announce, c.inbox.census = nil, nil, false, nil
 	c.inbox.Unlock()
+	if census != nil {
+		c.takeCensus(census, out)
+	}
 	for _, e := range events {
 		c.world.apply(e, out)
 		c.metrics.heard(e.Kind, c.cfg.Now())
@@ -210,6 +239,32 @@ func (c *Controller) take(ctx context.Context, out *effects) (announce bool) {
 		delete(out.ask, kind)
 	}
 	return announce
+}
+
+// takeCensus notes what is known of clients, and whose status it changes: those
+// of services whose clients have changed, and of policies for them.
+func (c *Controller) takeCensus(next *compile.Census, out *effects) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.census
+	c.census = *next
+	c.census.Of = c.settled(old.Of, next.Of)
+	next = &c.census
+	all := old.Counted != next.Counted || old.Complete != next.Complete
+	for k, s := range c.services {
+		if !all && reflect.DeepEqual(old.Of[k], next.Of[k]) {
+			continue
+		}
+		out.counted(name{compile.KindRPCService, k})
+		for i := range s.targets {
+			out.counted(name{s.targets[i].Kind, s.targets[i].Policy})
+		}
+	}
+	if all { // policies that reach no service, too
+		for n := range c.policies {
+			out.counted(n)
+		}
+	}
 }
 
 // judge takes up what was read of a definition.
@@ -267,9 +322,11 @@ func (c *Controller) publish(into Store, out *effects) {
 		seen[kind] = latest
 		revisions = append(revisions, policy.KindRevision{Kind: kind, Seen: latest})
 	}
+	compiled := make(map[key]*service, len(out.services))
 	for _, k := range out.sorted() {
-		c.compile(into, k, seen, out)
+		compiled[k] = c.compile(into, k, seen)
 	}
+	c.record(compiled, out)
 	watermark := policy.NewAsOf(revisions...)
 	c.seen.Store(&watermark)
 	c.metrics.publishedAll(seen, len(c.world.objects.Services()))
@@ -279,15 +336,16 @@ func (c *Controller) publish(into Store, out *effects) {
 	}
 }
 
-// compile compiles one service and publishes it.
-func (c *Controller) compile(into Store, k key, seen map[string]uint64, out *effects) {
+// compile compiles one service, publishes it, and gives what came of it.
+func (c *Controller) compile(into Store, k key, seen map[string]uint64) *service {
 	start := c.cfg.Now()
 	result := compile.Service(c.world.objects.Input(k))
 	c.metrics.compiled(c.cfg.Now().Sub(start))
 	asOf := c.world.objects.AsOf(k, seen)
 	switch {
 	case result.Published:
-		if err := into.Publish(store.Change{Service: k.String(), Parts: result.Parts, AsOf: asOf}); err != nil {
+		change := store.Change{Service: k.String(), Parts: result.Parts, AsOf: asOf, Consumers: result.Consumers}
+		if err := into.Publish(change); err != nil {
 			c.cfg.Log.Error(err, "what was compiled cannot be published; what was published before stays", "service", k)
 		}
 		c.metrics.publishes.Inc()
@@ -301,43 +359,127 @@ func (c *Controller) compile(into Store, k key, seen map[string]uint64, out *eff
 	default:
 		c.cfg.Log.V(1).Info("the service is not accepted; what was published of it before stays", "service", k)
 	}
-	c.record(k, &result, out)
+	next := &service{report: result.Report, counts: result.Counts, targets: result.Targets}
+	for i := range result.Parts {
+		if p := &result.Parts[i]; p.Name != policy.PartEndpoints {
+			// The names of parts are told apart, too: an overlay may move.
+			next.policies = next.policies.Add(policy.ServiceDigest([]policy.PartDigest{{Name: p.Name, Digest: p.Digest}}))
+		}
+	}
+	return next
 }
 
-// record keeps what statuses are made of, and notes whose status it changes.
-func (c *Controller) record(k key, result *compile.ServiceOutput, out *effects) {
+// record keeps what statuses are made of, all of a batch at once, and notes
+// whose status it changes.
+func (c *Controller) record(compiled map[key]*service, out *effects) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, next := range compiled {
+		c.replace(k, next, out)
+	}
+	for n := range out.changed {
+		switch n.kind {
+		case compile.KindRPCService:
+			if s := c.services[n.key]; s != nil {
+				s.object = c.world.objects.RPCService(n.key)
+			}
+		default:
+			c.judgePolicy(n)
+		}
+	}
+}
+
+// replace keeps what came of compiling one service. REQUIRES: mu is held.
+func (c *Controller) replace(k key, next *service, out *effects) {
 	old := c.services[k]
 	if old == nil {
 		old = &service{}
 	}
-	next := &service{report: result.Report, counts: result.Counts, targets: result.Targets}
-	if result.Report != nil && result.Report.MassLoss {
+	if next.report != nil && next.report.MassLoss {
 		next.lossSince = old.lossSince
 		if next.lossSince.IsZero() {
 			next.lossSince = c.cfg.Now()
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// A policy that has ceased to target the service was changed, and is told of
-	// for that reason.
 	before := make(map[compile.Target]compile.TargetReport, len(old.targets))
 	for _, t := range old.targets {
 		before[t.Target] = t
-		delete(c.targets, t.Target)
 	}
 	for _, t := range next.targets {
-		c.targets[t.Target] = t
 		if !reflect.DeepEqual(before[t.Target], t) {
 			out.changed[name{t.Kind, t.Policy}] = false
 		}
+		delete(before, t.Target)
 	}
+	for t := range before { // it is out of the policy's reach now
+		out.changed[name{t.Kind, t.Policy}] = false
+	}
+	if old.policies != next.policies {
+		c.census.Of = outdated(c.census.Of, k)
+		if c.census.Counted { // else there is nothing to wait for
+			c.settling[k] = c.cfg.Now()
+		}
+	}
+	c.book.Set(old.targets, next.targets)
 	out.changed[name{compile.KindRPCService, k}] = false
 	if next.report == nil && len(next.targets) == 0 {
 		delete(c.services, k)
+		delete(c.settling, k)
 		return
 	}
 	c.services[k] = next
+}
+
+// settle is what clients get to take a change of policies before those who have
+// not are counted one by one.
+const settle = 4 * time.Second
+
+// settled gives a census in which services that have just changed stay as they
+// were counted, until all of their clients follow or settle is over: numbers are
+// written seldom, and one on the way would keep people from the one they wait
+// for.
+func (c *Controller) settled(old, next map[key][]compile.Clients) map[key][]compile.Clients {
+	kept := maps.Clone(next) // it is shared
+	for k, since := range c.settling {
+		behind := slices.ContainsFunc(next[k], func(clients compile.Clients) bool { return !clients.Current })
+		if !behind || c.cfg.Now().Sub(since) >= settle {
+			delete(c.settling, k)
+			continue
+		}
+		if len(old[k]) > 0 {
+			kept[k] = old[k]
+		}
+	}
+	return kept
+}
+
+// outdated gives a census in which nobody holds what is served of a service: it
+// has changed since they were counted.
+func outdated(of map[key][]compile.Clients, k key) map[key][]compile.Clients {
+	if len(of[k]) == 0 {
+		return of
+	}
+	next := maps.Clone(of)
+	next[k] = slices.Clone(of[k])
+	for i := range next[k] {
+		next[k][i].Current = false
+	}
+	return next
+}
+
+// judgePolicy puts a policy's status together. REQUIRES: mu is held.
+func (c *Controller) judgePolicy(n name) {
+	delete(c.policies, n)
+	switch n.kind {
+	case compile.KindRPCCallPolicy:
+		if p := c.world.objects.CallPolicy(n.key); p != nil {
+			c.policies[n] = policyState{call: p, status: compile.CallPolicyStatus(p, c.book.Reports)}
+		}
+	case compile.KindRPCLimitPolicy:
+		if p := c.world.objects.LimitPolicy(n.key); p != nil {
+			c.policies[n] = policyState{limit: p, status: compile.LimitPolicyStatus(p, c.book.Reports)}
+		}
+	}
 }
 
 // tell calls those who watch, without a lock: they look things up.

@@ -5,6 +5,7 @@ package publish
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,6 +38,8 @@ type ledger struct {
 	mu   sync.Mutex
 	said []string
 	last map[string]store.Change
+	// during is called in the middle of publishing.
+	during func()
 }
 
 func (l *ledger) say(format string, args ...any) {
@@ -44,7 +48,7 @@ func (l *ledger) say(format string, args ...any) {
 	l.said = append(l.said, fmt.Sprintf(format, args...))
 }
 
-// Publish also checks that the watermark does not run ahead.
+// Publish also checks that statuses are of one batch, and that the watermark does not run ahead.
 func (l *ledger) Publish(c store.Change) error {
 	for _, r := range c.AsOf {
 		if r.Changed > r.Seen {
@@ -55,6 +59,9 @@ func (l *ledger) Publish(c store.Change) error {
 		if r.Seen > c.AsOf.Get(r.Kind).Seen {
 			l.t.Errorf("the watermark %v is ahead of %v, which is only being published", l.c.Seen(), c.AsOf)
 		}
+	}
+	if l.during != nil {
+		l.during()
 	}
 	l.say("publish %s", c.Service)
 	l.mu.Lock()
@@ -402,5 +409,248 @@ func TestLossSince(t *testing.T) {
 		if got := since(); !got.Equal(began.Add(2 * time.Second)) {
 			t.Errorf("the second loss is said to have begun at %s", got)
 		}
+	})
+}
+
+// TestStatusesTurnOnce has a policy for many services change: whoever looks, at
+// any moment, sees one verdict for one generation.
+func TestStatusesTurnOnce(t *testing.T) {
+	play(t, func(s *stage) {
+		const services = 20
+		var all []client.Object
+		for i := range services {
+			all = append(all, rpc(fmt.Sprintf("s%02d", i)))
+		}
+		s.lists(all...)
+		s.take()
+		wide := func(generation int64, timeout v1alpha1.Duration) *v1alpha1.RPCCallPolicy {
+			p := &v1alpha1.RPCCallPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "wide", UID: "w", Generation: generation}}
+			p.Spec.TargetRefs = []v1alpha1.CallTargetRef{{TargetRef: v1alpha1.TargetRef{
+				Kind: v1alpha1.KindNamespace, Name: "shop", AppliesTo: new(v1alpha1.AppliesToServices)}}}
+			for _, name := range []string{"s00", "s19"} {
+				p.Spec.TargetRefs = append(p.Spec.TargetRefs, v1alpha1.CallTargetRef{TargetRef: v1alpha1.TargetRef{
+					Group: v1alpha1.GroupName, Kind: compile.KindRPCService, Name: name}})
+			}
+			p.Spec.Timeout = &timeout
+			return p
+		}
+		seen := map[int64]map[string]bool{}
+		look := func() {
+			p, status, found := s.c.CallPolicy(types.NamespacedName{Namespace: "shop", Name: "wide"})
+			if !found {
+				return
+			}
+			if status.ObservedGeneration != p.Generation {
+				t.Errorf("generation %d has a status of %d", p.Generation, status.ObservedGeneration)
+			}
+			encoded, err := json.Marshal(status)
+			if err != nil {
+				t.Error(err)
+			}
+			text := string(encoded)
+			if seen[p.Generation] == nil {
+				seen[p.Generation] = map[string]bool{}
+			}
+			seen[p.Generation][text] = true
+		}
+		s.during = look
+		s.c.Watch(compile.KindRPCCallPolicy, func(compile.Key, bool) { look() })
+		s.event(compile.KindRPCCallPolicy, gather.Set, wide(1, "1s"))
+		s.take()
+		s.event(compile.KindRPCCallPolicy, gather.Set, wide(2, "0s"))
+		s.take()
+		s.event(compile.KindRPCCallPolicy, gather.Set, wide(3, "2s"))
+		s.take()
+		s.c.Announce()
+		s.take()
+		if len(seen) != 3 {
+			t.Errorf("saw the generations %v", seen)
+		}
+		for generation, verdicts := range seen {
+			if len(verdicts) != 1 {
+				t.Errorf("generation %d had %d verdicts: %v", generation, len(verdicts), verdicts)
+			}
+		}
+	})
+}
+
+// TestNamespacesConcernThoseThatSelect has labels decide who may subscribe.
+func TestNamespacesConcernThoseThatSelect(t *testing.T) {
+	play(t, func(s *stage) {
+		picky := rpc("picky")
+		picky.Spec.Consumers = &v1alpha1.Consumers{Namespaces: v1alpha1.ConsumerNamespaces{
+			From: v1alpha1.FromSelector, Selector: &v1alpha1.NamespaceSelector{MatchLabels: map[string]v1alpha1.LabelValue{"team": "a"}}}}
+		s.lists(picky, rpc("open"))
+		s.take()
+		if c := s.last["shop/open"].Consumers; c != nil {
+			t.Errorf("everybody is %v", c)
+		}
+		namespace := func(team string) *metav1.PartialObjectMetadata {
+			return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "web", Labels: map[string]string{"team": team}}}
+		}
+		for _, step := range []struct {
+			team string
+			want []string
+		}{{"a", []string{"shop", "web"}}, {"b", []string{"shop"}}, {"a", []string{"shop", "web"}}} {
+			s.event(compile.KindNamespace, gather.Set, namespace(step.team))
+			s.want("publish shop/picky")
+			if got := s.last["shop/picky"].Consumers; !slices.Equal(got, step.want) {
+				t.Errorf("team %s: consumers %v, want %v", step.team, got, step.want)
+			}
+		}
+		s.event(compile.KindNamespace, gather.Set, namespace("a"))
+		s.want() // no label has changed
+		s.event(compile.KindNamespace, gather.Delete, namespace("a"))
+		s.want("publish shop/picky")
+	})
+}
+
+// TestClientsInStatuses follows what statuses say of clients, from before they
+// are counted to a change that nobody has yet.
+func TestClientsInStatuses(t *testing.T) {
+	play(t, func(s *stage) {
+		s.lists(rpc("cart"), rpc("desk"))
+		p := &v1alpha1.RPCCallPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p", UID: "p", Generation: 1}}
+		p.Spec.TargetRefs = []v1alpha1.CallTargetRef{{TargetRef: v1alpha1.TargetRef{Group: v1alpha1.GroupName, Kind: compile.KindRPCService, Name: "cart"}}}
+		p.Spec.Timeout = new(v1alpha1.Duration("1s"))
+		// What another replica has written.
+		p.Status.Clients = &v1alpha1.ClientCount{Current: 8, Total: 9}
+		s.event(compile.KindRPCCallPolicy, gather.Set, p)
+		s.take()
+		cart, desk := types.NamespacedName{Namespace: "shop", Name: "cart"}, types.NamespacedName{Namespace: "shop", Name: "desk"}
+		want := func(clients, honoured string) {
+			t.Helper()
+			synctest.Wait()
+			_, status, found := s.c.CallPolicy(types.NamespacedName{Namespace: "shop", Name: "p"})
+			if !found {
+				t.Fatal("the policy is not known")
+			}
+			got := "none"
+			if c := status.Clients; c != nil {
+				got = fmt.Sprintf("%d/%d", c.Current, c.Total)
+			}
+			reason := "left alone"
+			if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionHonoured); c != nil {
+				reason = c.Reason
+			}
+			if got != clients || reason != honoured {
+				t.Errorf("clients %s, honoured %s; want %s, %s", got, reason, clients, honoured)
+			}
+		}
+		want("8/9", v1alpha1.ReasonReconciling)
+		var told []string
+		s.c.Watch(compile.KindRPCService, func(k compile.Key, statusOnly bool) { told = append(told, fmt.Sprint(k.Name, statusOnly)) })
+		s.take()
+		current, late := true, 0
+		counted := func(complete bool, number int) {
+			told = nil
+			clients := compile.Clients{
+				Role: policy.Caller, Namespace: "web", Features: []string{"timeout"}, Version: "v1", Current: current, Number: number,
+			}
+			all := []compile.Clients{clients}
+			if clients.Current, clients.Number = false, late; late > 0 {
+				all = append(all, clients)
+			}
+			s.c.Count(compile.Census{Counted: true, Complete: complete, Of: map[compile.Key][]compile.Clients{cart: all}})
+			s.take()
+			slices.Sort(told)
+		}
+		counted(true, 3)
+		want("3/3", v1alpha1.ReasonAllClients)
+		if !slices.Equal(told, []string{"carttrue", "desktrue"}) {
+			t.Errorf("told of %v", told)
+		}
+		if state, _ := s.c.Service(desk); state.Clients == nil || state.Clients.Total != 0 || state.Honoured.Reason != v1alpha1.ReasonNoClients {
+			t.Errorf("the other service has %+v, %+v", state.Clients, state.Honoured)
+		}
+		if counted(true, 3); len(told) != 0 {
+			t.Errorf("nothing has changed, and told of %v", told)
+		}
+		if counted(true, 4); !slices.Equal(told, []string{"carttrue"}) {
+			t.Errorf("told of %v", told)
+		}
+
+		// Endpoints that move leave the count alone; a policy that changes is nobody's yet.
+		s.event(compile.KindEndpointSlice, gather.Set, &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: "cart-1", UID: "x", Labels: map[string]string{discoveryv1.LabelServiceName: "cart"},
+		}})
+		s.take()
+		want("4/4", v1alpha1.ReasonAllClients)
+		next := p.DeepCopy()
+		next.Generation, next.Spec.Timeout = 2, new(v1alpha1.Duration("2s"))
+		s.event(compile.KindRPCCallPolicy, gather.Set, next)
+		s.take()
+		want("0/4", v1alpha1.ReasonAllClients)
+		current = false
+		counted(true, 4)
+		want("0/4", v1alpha1.ReasonAllClients) // give them time
+		current = true
+		counted(true, 4)
+		want("4/4", v1alpha1.ReasonAllClients)
+
+		// One that does not follow is shown, though others do.
+		again := next.DeepCopy()
+		again.Generation, again.Spec.Timeout = 3, new(v1alpha1.Duration("3s"))
+		s.event(compile.KindRPCCallPolicy, gather.Set, again)
+		s.take()
+		late = 1
+		counted(true, 4)
+		want("0/4", v1alpha1.ReasonAllClients)
+		time.Sleep(settle)
+		counted(true, 4)
+		want("4/5", v1alpha1.ReasonAllClients)
+		late = 0
+		counted(true, 4)
+
+		// A replica cannot be reached: no number, and what was said of Honoured stays.
+		counted(false, 2)
+		want("none", v1alpha1.ReasonReconciling) // there is none on the object yet
+		s.c.Count(compile.Census{})
+		want("8/9", v1alpha1.ReasonReconciling)
+	})
+}
+
+// TestReachOfANamespace takes the one service away in which a policy for the
+// namespace is in force.
+func TestReachOfANamespace(t *testing.T) {
+	play(t, func(s *stage) {
+		s.lists(rpc("cart"), rpc("desk"))
+		policy := func(name string, timeout v1alpha1.Duration, ref v1alpha1.TargetRef) *v1alpha1.RPCCallPolicy {
+			p := &v1alpha1.RPCCallPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), Generation: 1}}
+			p.Spec.TargetRefs = []v1alpha1.CallTargetRef{{TargetRef: ref}}
+			p.Spec.Timeout = &timeout
+			return p
+		}
+		s.event(compile.KindRPCCallPolicy, gather.Set, policy("wide", "1s", v1alpha1.TargetRef{
+			Kind: v1alpha1.KindNamespace, Name: "shop", AppliesTo: new(v1alpha1.AppliesToServices)}))
+		s.event(compile.KindRPCCallPolicy, gather.Set, policy("cart", "2s", v1alpha1.TargetRef{
+			Group: v1alpha1.GroupName, Kind: compile.KindRPCService, Name: "cart"}))
+		s.take()
+		told := 0
+		wide := types.NamespacedName{Namespace: "shop", Name: "wide"}
+		s.c.Watch(compile.KindRPCCallPolicy, func(k compile.Key, _ bool) {
+			if k == wide {
+				told++
+			}
+		})
+		s.take()
+		want := func(reason string) {
+			t.Helper()
+			_, status, _ := s.c.CallPolicy(wide)
+			if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionProgrammed); c == nil || c.Reason != reason {
+				t.Errorf("programmed is %+v, want %s", c, reason)
+			}
+		}
+		want(v1alpha1.ReasonProgrammed)
+		told = 0
+		s.event(compile.KindRPCService, gather.Delete, rpc("desk"))
+		s.take()
+		want(v1alpha1.ReasonOverridden)
+		if told == 0 {
+			t.Error("nobody is told that the policy's status has changed")
+		}
+		s.event(compile.KindRPCService, gather.Set, rpc("desk"))
+		s.take()
+		want(v1alpha1.ReasonProgrammed)
 	})
 }

@@ -5,6 +5,10 @@
 // services that a change concerns, and publishes them. Every replica of the
 // operator does this all the time; who holds the Lease does not matter here.
 //
+// It also keeps the newest census of clients (package count), and says whose
+// status that changes. When policies of a service change, nobody holds what is
+// served until the next census says so.
+//
 // It watches nothing itself (package gather does), serves no connection
 // (package serve does) and writes no status. It tells those who do what is new:
 // see Watch, Service, CallPolicy and LimitPolicy.
@@ -39,6 +43,8 @@
 //     published. A deletion that is not applied counts as covered.
 //  3. A service is removed only for an RPCService whose deletion is believed.
 //  4. A broken object harms no other service: compilation sees one at a time.
+//  5. What is told of an object and of its status is of one batch of events: for
+//     one generation, and the same other objects, a condition turns once.
 //
 // # Errors
 //

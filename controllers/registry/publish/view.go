@@ -4,7 +4,11 @@
 package publish
 
 import (
+	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/compile"
@@ -16,8 +20,37 @@ type ServiceState struct {
 	Object *v1alpha1.RPCService
 	Report *compile.ServiceReport
 	Counts compile.Counts
+	// Clients and Honoured are what is to be said of clients.
+	Clients  *v1alpha1.ClientCount
+	Honoured *metav1.Condition
 	// LossSince is since when most endpoints are suspect; zero when they are not.
 	LossSince time.Time
+}
+
+// policyState is a policy, of the one kind or the other, and the status that it
+// should have, without times.
+type policyState struct {
+	call   *v1alpha1.RPCCallPolicy
+	limit  *v1alpha1.RPCLimitPolicy
+	status v1alpha1.PolicyStatus
+}
+
+// said gives what is to be said of clients, where was is what is said now. What
+// cannot be told yet, or by this replica, stays as it is; a condition that was
+// never there says so. REQUIRES: mu is held.
+func (c *Controller) said(
+	count compile.Count, generation int64, was *v1alpha1.ClientCount, conditions []metav1.Condition,
+) (*v1alpha1.ClientCount, *metav1.Condition) {
+	if !c.census.Counted {
+		count.Clients = was
+	}
+	if count.Honoured == nil && meta.FindStatusCondition(conditions, v1alpha1.ConditionHonoured) == nil {
+		count.Honoured = &metav1.Condition{
+			Type: v1alpha1.ConditionHonoured, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonReconciling,
+			Message: "clients have not been counted yet", ObservedGeneration: generation,
+		}
+	}
+	return count.Clients, count.Honoured
 }
 
 // Watch has f called for each object of a kind whose status may have to be
@@ -38,53 +71,52 @@ func (c *Controller) Service(k compile.Key) (ServiceState, bool) {
 	if !c.Ready() {
 		return ServiceState{}, false
 	}
-	c.world.mu.RLock()
-	object := c.world.objects.RPCService(k)
-	c.world.mu.RUnlock()
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	s := c.services[k]
-	if object == nil || s == nil || s.report == nil {
+	if s == nil || s.report == nil || s.object == nil {
 		return ServiceState{}, false
 	}
-	return ServiceState{Object: object, Report: s.report, Counts: s.counts, LossSince: s.lossSince}, true
+	state := ServiceState{Object: s.object, Report: s.report, Counts: s.counts, LossSince: s.lossSince}
+	count := c.census.CountService(s.object)
+	state.Clients, state.Honoured = c.said(count, s.object.Generation, s.object.Status.Clients, s.object.Status.Conditions)
+	return state, true
 }
 
 // CallPolicy gives a policy as last seen, which is shared, and the status that
 // it should have, without times.
 func (c *Controller) CallPolicy(k compile.Key) (*v1alpha1.RPCCallPolicy, v1alpha1.PolicyStatus, bool) {
-	if !c.Ready() {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	p, found := c.policies[name{compile.KindRPCCallPolicy, k}]
+	if !found || !c.Ready() {
 		return nil, v1alpha1.PolicyStatus{}, false
 	}
-	c.world.mu.RLock()
-	p := c.world.objects.CallPolicy(k)
-	c.world.mu.RUnlock()
-	if p == nil {
-		return nil, v1alpha1.PolicyStatus{}, false
-	}
-	return p, compile.CallPolicyStatus(p, c.report), true
+	return p.call, c.withCount(&p, c.census.CountCallPolicy(p.call, c.book.Reports), &p.call.Status), true
 }
 
 // LimitPolicy gives a policy as last seen, which is shared, and the status that
 // it should have, without times.
 func (c *Controller) LimitPolicy(k compile.Key) (*v1alpha1.RPCLimitPolicy, v1alpha1.PolicyStatus, bool) {
-	if !c.Ready() {
-		return nil, v1alpha1.PolicyStatus{}, false
-	}
-	c.world.mu.RLock()
-	p := c.world.objects.LimitPolicy(k)
-	c.world.mu.RUnlock()
-	if p == nil {
-		return nil, v1alpha1.PolicyStatus{}, false
-	}
-	return p, compile.LimitPolicyStatus(p, c.report), true
-}
-
-func (c *Controller) report(t compile.Target) (compile.TargetReport, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	r, found := c.targets[t]
-	return r, found
+	p, found := c.policies[name{compile.KindRPCLimitPolicy, k}]
+	if !found || !c.Ready() {
+		return nil, v1alpha1.PolicyStatus{}, false
+	}
+	return p.limit, c.withCount(&p, c.census.CountLimitPolicy(p.limit, c.book.Reports), &p.limit.Status), true
+}
+
+// withCount gives a policy's status with what is to be said of clients.
+// REQUIRES: mu is held.
+func (c *Controller) withCount(p *policyState, count compile.Count, was *v1alpha1.PolicyStatus) v1alpha1.PolicyStatus {
+	status := p.status
+	var honoured *metav1.Condition
+	status.Clients, honoured = c.said(count, status.ObservedGeneration, was.Clients, was.Conditions)
+	if honoured != nil {
+		status.Conditions = append(slices.Clone(status.Conditions), *honoured)
+	}
+	return status
 }
 
 // Self gives what is known of a subscriber.
@@ -92,4 +124,11 @@ func (c *Controller) Self(who compile.Identity) compile.Self {
 	c.world.mu.RLock()
 	defer c.world.mu.RUnlock()
 	return c.world.objects.Self(who)
+}
+
+// Addresses gives where a Service's endpoints are, in whatever state they are.
+func (c *Controller) Addresses(service compile.Key, port string) []string {
+	c.world.mu.RLock()
+	defer c.world.mu.RUnlock()
+	return c.world.objects.Addresses(service, port)
 }

@@ -72,7 +72,7 @@ type effects struct {
 	// services are to be compiled.
 	services map[key]struct{}
 	// changed are own objects whose status may have to be written anew; true for
-	// those of which nothing but the status has changed.
+	// those of which nothing but the status, or the number of clients, has changed.
 	changed map[name]bool
 	// ask are own kinds whose definition has to be read.
 	ask map[string]struct{}
@@ -143,7 +143,7 @@ func (w *world) set(kind string, o client.Object, out *effects) {
 	}
 	if !own(kind) {
 		out.concern(affected)
-		out.place = true
+		out.place = out.place || kind != compile.KindNamespace
 		return
 	}
 	same := old != nil && old.deletedAt == 0 && old.uid == o.GetUID() && old.generation == o.GetGeneration()
@@ -248,6 +248,13 @@ func (w *world) all(out *effects, compileToo bool) {
 	}
 	if compileToo {
 		out.concern(w.objects.Services())
+	}
+}
+
+// counted notes that the number of an object's clients may be another.
+func (e *effects) counted(n name) {
+	if _, known := e.changed[n]; !known {
+		e.changed[n] = true
 	}
 }
 

@@ -17,9 +17,9 @@
 // Concurrency: Serve is called once. Moved may be called from any
 // goroutine, before Serve, too.
 //
-// Invariants: as long as connections are neither encrypted nor authenticated,
-// an address that is not loopback is refused unless it is asked for in so many
-// words.
+// Invariants: without TLS an address that is not loopback is refused unless it is
+// asked for in so many words. With TLS nothing is listened to before there is a
+// certificate.
 //
 // Errors: an address that is refused or cannot be opened is an error of Check or
 // Serve.

@@ -114,6 +114,9 @@ func desire(s *publish.ServiceState, now time.Time) (status v1alpha1.RPCServiceS
 	}
 	generation := s.Object.Generation
 	conditions := slices.Concat(s.Report.Conditions, []metav1.Condition{compile.Degraded(generation, held, s.Counts)})
+	if s.Honoured != nil {
+		conditions = append(conditions, *s.Honoured)
+	}
 	summary := s.Report.Summary
-	return v1alpha1.RPCServiceStatus{ObservedGeneration: generation, Conditions: conditions, Summary: &summary}, again
+	return v1alpha1.RPCServiceStatus{ObservedGeneration: generation, Conditions: conditions, Summary: &summary, Clients: s.Clients}, again
 }

@@ -310,7 +310,8 @@ func (p *plane) publish(service compile.Key) {
 	asOf := p.objects.AsOf(service, seen)
 	switch {
 	case out.Published:
-		if err := p.store.Publish(publish.Change{Service: service.String(), Parts: out.Parts, AsOf: asOf}); err != nil {
+		change := publish.Change{Service: service.String(), Parts: out.Parts, AsOf: asOf, Consumers: out.Consumers}
+		if err := p.store.Publish(change); err != nil {
 			p.log.problem("%v", err)
 		}
 	case out.Report == nil:
