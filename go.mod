@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/fairlead/fairlead/rpcruntime v0.0.0
 	github.com/fsnotify/fsnotify v1.10.1
+	github.com/go-jose/go-jose/v4 v4.1.9
 	github.com/go-logr/logr v1.4.4
 	github.com/google/go-cmp v0.7.0
 	github.com/google/uuid v1.6.0

@@ -51,13 +51,20 @@ func Run(ctx context.Context, o Options) error {
 // addControllers constructs every part of the operator: its table of contents.
 func addControllers(mgr ctrl.Manager, o *Options) error {
 	log := o.Log
-	endpoint, err := serve.New(serve.Config{
-		Address: o.RegistryAddress, Insecure: o.RegistryInsecure, DrainTimeout: o.DrainTimeout,
-		Listening: o.Listening, Metrics: o.Metrics, Log: log.WithName("registry"),
-	})
+	secure, err := newSecurity(mgr, o)
 	if err != nil {
 		return err
 	}
+	serving := serve.Config{
+		Address: o.RegistryAddress, Insecure: o.RegistryInsecure, DrainTimeout: o.DrainTimeout,
+		Replica: o.Identity, Listening: o.Listening, Metrics: o.Metrics, Log: log.WithName("registry"),
+	}
+	secure.into(&serving)
+	endpoint, err := serve.New(serving)
+	if err != nil {
+		return err
+	}
+	secure.endpoint = endpoint
 	publisher, err := publish.New(publish.Config{
 		Definitions: crd.Reader{Live: mgr.GetAPIReader()}, Moved: endpoint.Moved, Metrics: o.Metrics,
 		Log: log.WithName("publish"),
@@ -65,8 +72,9 @@ func addControllers(mgr ctrl.Manager, o *Options) error {
 	if err != nil {
 		return err
 	}
+	served := &crd.Served{Live: mgr.GetAPIReader(), Log: log.WithName("definitions")}
 	gatherer, err := gather.New(gather.Config{
-		Client: mgr.GetConfig(), HTTP: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Emit: publisher.Receive,
+		Client: mgr.GetConfig(), HTTP: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Emit: secure.receive(publisher.Receive),
 		Metrics: o.Metrics, Log: log.WithName("gather"),
 	})
 	if err != nil {
@@ -80,29 +88,56 @@ func addControllers(mgr ctrl.Manager, o *Options) error {
 	if err != nil {
 		return err
 	}
+	secure.may = elector.Held
 	writer, err := projection.NewWriter(projection.Config{Client: mgr.GetClient(), May: elector.Held, Metrics: o.Metrics})
 	if err != nil {
 		return err
 	}
+	clients, err := newCounting(o, secure, publisher, endpoint, elector.Held)
+	if err != nil {
+		return err
+	}
 	published := func(*http.Request) error {
-		if !publisher.Ready() {
+		switch {
+		case !publisher.Ready():
 			return errors.New("not everything has been read and published yet")
+		case !endpoint.Listening():
+			return errors.New("the registry is not open yet: it waits for a certificate, or for the cluster's name")
+		default:
+			return nil
 		}
-		return nil
 	}
 	return errors.Join(
-		mgr.Add(manager.RunnableFunc(gatherer.Start)),
+		mgr.Add(whenServed(served, gatherer.Start)),
 		mgr.Add(&registry.Controller{
 			Epoch: registry.Epoch{Live: mgr.GetAPIReader(), Number: o.Epoch}, Publisher: publisher, Endpoint: endpoint,
 			Log: log.WithName("registry"),
 		}),
 		mgr.Add(manager.RunnableFunc(elector.Start)),
+		secure.addTo(mgr),
+		mgr.Add(clients),
 		servicestatus.New(publisher, writer).Register(mgr),
 		policystatus.NewCall(publisher, writer).Register(mgr),
 		policystatus.NewLimit(publisher, writer).Register(mgr),
 		mgr.AddHealthzCheck("process", healthz.Ping),
+		mgr.AddReadyzCheck("definitions", func(*http.Request) error { return served.Problem() }),
 		mgr.AddReadyzCheck("published", published),
 	)
+}
+
+// whenServed starts something once the definitions in the cluster suit this
+// operator.
+func whenServed(served *crd.Served, start func(context.Context) error) manager.Runnable {
+	return manager.RunnableFunc(func(ctx context.Context) error {
+		err := served.Await(ctx)
+		if err == nil {
+			return start(ctx)
+		}
+		if ctx.Err() != nil {
+			err = nil // that is how it is meant to end
+		}
+		return err
+	})
 }
 
 // newManager makes what runs the parts. It elects nobody: package lease does.

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
@@ -46,7 +47,7 @@ SERVICE is namespace/name of an RPCService, or name in your namespace.
 			if err := from.complete(); err != nil {
 				return err
 			}
-			if len(from.addresses) == 0 {
+			if !from.here.Registry() {
 				return usageErrorf("which registry? name it with --registry HOST:PORT, or set FAIRLEAD_REGISTRY")
 			}
 			service, err := from.service(args[0])
@@ -97,11 +98,11 @@ type endpointView struct {
 
 // lookUp subscribes to a service until the registry has said what it is.
 func lookUp(ctx context.Context, service string, from *registryFlags) (*serviceView, error) {
-	client := registry.New(registry.Config{
-		Addresses: from.addresses, Identity: registry.Identity{Namespace: from.namespace}, RuntimeVersion: version,
-	})
+	cfg := registry.Config{Identity: registry.Identity{Namespace: from.namespace}, RuntimeVersion: version}
+	from.here.Configure(&cfg, nil, logr.Discard())
+	client := registry.New(cfg)
 	defer client.Close()
-	w := &lookup{left: len(from.addresses), found: make(chan *policy.Snapshot, 1), failed: make(chan error, 1)}
+	w := &lookup{left: max(len(from.addresses), 1), found: make(chan *policy.Snapshot, 1), failed: make(chan error, 1)}
 	stop := client.Watch(service, policy.Caller, w)
 	defer stop()
 	select {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
+	"github.com/fairlead/fairlead/rpcruntime/registry"
 )
 
 // registryFlags say which registry is asked, and as whom.
@@ -19,6 +20,8 @@ type registryFlags struct {
 	addresses []string
 	namespace string
 	timeout   time.Duration
+	// here has the authorities and the token, if there are any.
+	here registry.Surroundings
 }
 
 // registryEnvironment is what the help of these commands says of it.
@@ -26,7 +29,11 @@ const registryEnvironment = `
 Environment:
   FAIRLEAD_REGISTRY    the registry's addresses, host:port, comma-separated
   FAIRLEAD_NAMESPACE   your namespace: for names without one, and for the
-                       policies that it has as a caller (default "default")`
+                       policies that it has as a caller (default "default")
+  FAIRLEAD_REGISTRY_CA, FAIRLEAD_TOKEN_FILE
+                       files with the authorities of a registry that speaks TLS,
+                       and with the token that it asks for
+In a Pod, what is mounted at /var/run/fairlead stands in for those that are not set.`
 
 func (f *registryFlags) add(cmd *cobra.Command, timeout time.Duration, what string) {
 	flags := cmd.Flags()
@@ -37,20 +44,18 @@ func (f *registryFlags) add(cmd *cobra.Command, timeout time.Duration, what stri
 
 // complete fills in what the environment says, and checks it all.
 func (f *registryFlags) complete() error {
-	if len(f.addresses) == 0 {
-		for _, a := range strings.Split(os.Getenv("FAIRLEAD_REGISTRY"), ",") {
-			if a = strings.TrimSpace(a); a != "" {
-				f.addresses = append(f.addresses, a)
-			}
-		}
+	f.here = registry.Look(os.Getenv)
+	if len(f.addresses) > 0 {
+		f.here.Addresses = f.addresses
 	}
+	f.addresses = f.here.Addresses
 	for _, a := range f.addresses {
 		if err := policy.ValidateAddress(a); err != nil {
 			return usageErrorf("registry: %w", err)
 		}
 	}
 	if f.namespace == "" {
-		f.namespace = os.Getenv("FAIRLEAD_NAMESPACE")
+		f.namespace = f.here.Namespace
 	}
 	if f.namespace == "" {
 		f.namespace = "default"

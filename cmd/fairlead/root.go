@@ -28,6 +28,7 @@ func commands() []*cobra.Command {
 		newLintCommand(),
 		newEndpointsCommand(),
 		newCallCommand(),
+		newInjectCommand(),
 		newDumpCommand(),
 		newDemoCommand(),
 		newVersionCommand(),

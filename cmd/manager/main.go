@@ -106,10 +106,29 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // registerFlags declares what can be set, with the defaults.
 func registerFlags(flags *flag.FlagSet, o *controllers.Options) {
 	flags.StringVar(&o.RegistryAddress, "registry-bind-address", "127.0.0.1:7443",
-		"`host:port` at which the registry is served. Connections are neither encrypted nor authenticated, so only loopback "+
-			"is taken without --registry-insecure-bind")
+		"`host:port` at which the registry is served; with TLS unless it is loopback")
 	flags.BoolVar(&o.RegistryInsecure, "registry-insecure-bind", false,
-		"serve the registry at an address that other machines can reach, although anybody there can then read it")
+		"serve the registry in plaintext at an address that other machines can reach, although anybody there can then read it")
+	flags.StringVar(&o.RegistryTLS, "registry-tls", "",
+		"`way` in which the registry's connections are secured: managed, by an authority that the operator makes and replaces; files, "+
+			"by what is in --registry-cert-dir; none. With TLS callers need a token. Default: files with --registry-cert-dir, none "+
+			"on loopback, else managed")
+	flags.StringVar(&o.RegistryCertDir, "registry-cert-dir", "",
+		"`folder` with tls.crt, tls.key and ca.crt, as in cert-manager's Secrets; read again when they change")
+	flags.StringVar(&o.RegistryCASecret, "registry-ca-secret", "fairlead-registry-ca",
+		"`name` of the Secret, in --lease-namespace, with the authority of --registry-tls=managed")
+	flags.Func("registry-advertise-address",
+		"`host:port`, or several with commas, that Pods are told and that certificates are for. Default fairlead-registry.NAMESPACE.svc "+
+			"with the port of --registry-bind-address; on loopback without TLS Pods are told nothing", func(s string) error {
+			o.RegistryAdvertise = strings.Split(s, ",")
+			return nil
+		})
+	flags.StringVar(&o.RegistryService, "registry-service", "",
+		"`namespace/name` of the operator's own Service, by whose EndpointSlices replicas find each other to count clients; default "+
+			"fairlead-registry in --lease-namespace")
+	flags.StringVar(&o.TokenAudience, "registry-token-audience", "fairlead", "`audience` that callers' tokens must be for")
+	flags.StringVar(&o.TokenFile, "registry-token-file", "/var/run/fairlead/token",
+		"`file` with the operator's own token of that audience, for replicas among each other")
 	flags.DurationVar(&o.DrainTimeout, "registry-drain-timeout", 10*time.Second,
 		"how long clients get at SIGTERM to move on to another replica")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:8080",

@@ -167,12 +167,13 @@ func (c *cluster) run(t *testing.T, change ...func(*controllers.Options)) *repli
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	r := &replica{metrics: prometheus.NewRegistry(), stop: stop, done: make(chan error, 1)}
-	address := make(chan string, 1)
+	address, own := make(chan string, 1), &peers{}
 	o := controllers.Options{
 		Config: c.operator, RegistryAddress: "127.0.0.1:0", Metrics: r.metrics, Log: testLog(t),
 		LeaseName: "status-" + namespaceOf(t), DrainTimeout: 2 * time.Second,
 		LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 250 * time.Millisecond,
-		Listening: func(a net.Addr) { address <- a.String() },
+		Peers:     own.get,
+		Listening: func(a net.Addr) { own.set(a.String()); address <- a.String() },
 	}
 	for _, f := range change {
 		f(&o)
