@@ -36,6 +36,13 @@ demo: ## Runs the product on this machine under load, with kills and restarts: a
 build: ## Builds bin/fairlead and bin/manager.
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/fairlead ./cmd/manager
 
+IMAGE ?= ghcr.io/fairlead/fairlead:$(VERSION)
+ARCH  ?= $(shell go env GOARCH)
+
+.PHONY: image
+image: ## Writes bin/image.tar, the operator's image, without Docker: IMAGE=NAME:TAG, ARCH=amd64 or arm64.
+	@$(STEP) "image $(IMAGE) for $(ARCH)" hack/image.sh '$(IMAGE)' '$(ARCH)' bin/image.tar '$(VERSION)'
+
 .PHONY: clean
 clean: ## Removes bin/. What is in the user's cache stays.
 	rm -rf bin
@@ -49,6 +56,7 @@ generate: ## Makes deep copies and Protobuf code.
 .PHONY: manifests
 manifests: ## Makes the CRDs, and the operator's role in config/rbac.
 	@$(STEP) "generated manifests" hack/generate.sh manifests
+	@$(STEP) "charts' copies" hack/chart.sh sync
 
 .PHONY: fmt
 fmt: ## Formats all Go files.
@@ -57,7 +65,7 @@ fmt: ## Formats all Go files.
 ##@ Check
 
 .PHONY: test
-test: verify test-unit test-envtest ## Everything that must pass: verify, unit tests, tests against an API server.
+test: verify test-unit test-envtest helm-lint ## Everything that must pass: verify, unit tests, tests against an API server, charts.
 
 .PHONY: verify
 verify: verify-generated verify-modules verify-format vet lint verify-house ## Checks that need no test: generated files, go.mod, format, vet, lint, house rules.
@@ -65,12 +73,14 @@ verify: verify-generated verify-modules verify-format vet lint verify-house ## C
 .PHONY: verify-generated
 verify-generated:
 	@$(STEP) "generated files are current" hack/generate.sh check
+	@$(STEP) "charts' copies are current" hack/chart.sh check
 
 .PHONY: verify-modules
 verify-modules:
 	@$(STEP) "go.mod is tidy" env GOWORK=off go mod tidy -diff
 	@$(STEP) "rpcruntime/go.mod is tidy" env GOWORK=off go -C rpcruntime mod tidy -diff
 	@$(STEP) "bench/go.mod is tidy" env GOWORK=off go -C bench mod tidy -diff
+	@$(STEP) "hack/chart and hack/image are tidy" sh -c 'for m in hack/chart hack/image; do GOWORK=off go -C $$m mod tidy -diff || exit 1; done'
 
 .PHONY: verify-format
 verify-format:
@@ -81,6 +91,7 @@ vet: ## go vet, each module by itself as its users see it.
 	@$(STEP) "vet" env GOWORK=off go vet -tags envtest ./...
 	@$(STEP) "vet rpcruntime" env GOWORK=off go -C rpcruntime vet -tags envtest ./...
 	@$(STEP) "vet bench" env GOWORK=off go -C bench vet ./...
+	@$(STEP) "vet hack" sh -c 'for m in hack/chart hack/image; do GOWORK=off go -C $$m vet -tags envtest ./... || exit 1; done'
 
 .PHONY: lint
 lint: ## golangci-lint. For one package: hack/lint.sh ./rpcruntime/status
@@ -106,6 +117,11 @@ test-envtest: ## Tests against a real API server, which is built first if need b
 	@$(STEP) "etcd and API server" env GOWORK=off go -C hack/envtest run .
 	@$(STEP) "tests of these two" env GOWORK=off go -C hack/envtest test .
 	@$(STEP) "tests against an API server $(RACE)" hack/test-envtest.sh $(RACE) -timeout 20m $(TESTFLAGS)
+
+.PHONY: helm-lint
+helm-lint: ## Charts and kustomization: lint, every switch both ways, judged by an API server.
+	@$(STEP) "charts" hack/helm-lint.sh
+	@$(STEP) "tests of the image's maker" env GOWORK=off go -C hack/image test .
 
 .PHONY: test-demo
 test-demo: ## Runs the demo and checks what it reports.

@@ -12,17 +12,19 @@ while [ $# -gt 0 ]; do
     *) break ;;
   esac
 done
-here= runtime= bench=
+here= runtime= bench= chart= image=
 for package in "$@"; do
   case "${package#./}" in
     rpcruntime) runtime="$runtime ." ;;
     rpcruntime/*) runtime="$runtime ./${package#*rpcruntime/}" ;;
     bench) bench="$bench ." ;;
     bench/*) bench="$bench ./${package#*bench/}" ;;
+    hack/chart*) chart=" ./..." ;;
+    hack/image*) image=" ./..." ;;
     *) here="$here ./${package#./}" ;;
   esac
 done
-[ $# -gt 0 ] || { here=./... runtime=./... bench=./...; }
+[ $# -gt 0 ] || { here=./... runtime=./... bench=./... chart=./... image=./...; }
 
 # lint FOLDER PACKAGES: each module is its own main module, as its users see it.
 lint() {
@@ -33,4 +35,6 @@ status=0
 [ -z "$here" ] || lint . "$here" || status=1
 [ -z "$runtime" ] || lint rpcruntime "$runtime" || status=1
 [ -z "$bench" ] || lint bench "$bench" || status=1
+[ -z "$chart" ] || lint hack/chart "$chart" || status=1
+[ -z "$image" ] || lint hack/image "$image" || status=1
 exit $status

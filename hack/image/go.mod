@@ -1,0 +1,14 @@
+// The program that packs the product's binaries as a container image, without
+// Docker. It lives in a module of its own so that none of its dependencies
+// reaches the product.
+module github.com/fairlead/fairlead/hack/image
+
+go 1.26.0
+
+require github.com/google/go-containerregistry v0.22.1
+
+require (
+	github.com/klauspost/compress v1.19.2 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+)
