@@ -108,7 +108,7 @@ DEMO := ./cmd/fairlead/internal/demo
 .PHONY: test-unit
 test-unit: ## Unit tests of both modules, with -race where there is a C compiler.
 	@$(STEP) "unit tests $(RACE)" sh -c 'go test $(RACE) -timeout 15m $(TESTFLAGS) $$(go list $(PACKAGES) | grep -v /internal/demo$$)'
-	@$(STEP) "guards against allocations" go test -run Alloc ./rpcruntime/...
+	@$(STEP) "guards against allocations" sh -c 'go test -run Alloc ./rpcruntime/... && GOWORK=off go -C bench test -run Alloc ./internal/micro'
 	@$(STEP) "unit tests of the benchmarks $(RACE)" env GOWORK=off go -C bench test $(RACE) -timeout 10m $(TESTFLAGS) ./...
 	@$(STEP) "unit tests of the demo $(RACE)" go test $(RACE) -timeout 15m $(TESTFLAGS) $(DEMO)
 

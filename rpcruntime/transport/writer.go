@@ -23,6 +23,10 @@ const (
 	// helpLimit is how long the goroutine of a call writes for others, and itself,
 	// when the peer is slow: its context may end meanwhile.
 	helpLimit = 10 * time.Millisecond
+	// joined is up to how many bytes control frames and data are written as one
+	// slice: a write of two leaves some memory in the connection for good, and most
+	// connections send their hello along with their first answer, and no more.
+	joined = 4 << 10
 	// fullBatch is from how many bytes on a write need not wait for others: it is
 	// worth its system call, and what it holds is still in the processor's cache.
 	fullBatch = 32 << 10
@@ -276,7 +280,12 @@ func (w *writer) take() {
 		w.takePushes(source)
 		return
 	}
-	if len(ctl) > 0 {
+	switch {
+	case len(ctl) == 0:
+	case len(ctl)+len(data) <= joined && len(refs) == 0:
+		w.cur.vec = append(w.cur.vec, append(ctl, data...))
+		return
+	default:
 		w.cur.vec = append(w.cur.vec, ctl)
 	}
 	from := 0
