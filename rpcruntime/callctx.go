@@ -28,7 +28,7 @@ type callContext struct {
 
 	// meta is what came with the call, kept as it came until it is asked for.
 	meta      wire.Meta
-	metaStore [96]byte // spares most calls an allocation
+	metaStore [32]byte // spares calls with a deadline and nothing else an allocation
 
 	deadline time.Time // zero: none
 	timer    wheel.Timer

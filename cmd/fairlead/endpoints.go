@@ -4,97 +4,140 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/cmd/fairlead/internal/explain"
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 	"github.com/fairlead/fairlead/rpcruntime/registry"
 )
 
+// endpointsFlags are those of `fairlead endpoints`.
+type endpointsFlags struct {
+	objectFlags
+	registryFlags
+	output string
+}
+
 func newEndpointsCommand() *cobra.Command {
-	var from registryFlags
-	var output string
+	var f endpointsFlags
 	cmd := &cobra.Command{
 		Use:   "endpoints SERVICE [flags]",
-		Short: "Shows the endpoints of a service, as the registry tells callers",
+		Short: "Shows the endpoints of a service, and why one is not used",
 		Long: `Endpoints asks the registry for a service, as a caller does, and shows what it
 says: the digest of all that a caller in your namespace gets, how fresh that is,
-and each endpoint with its state.
+and each endpoint with its zone, its state, and why it is not used.
 
   Ready      takes calls
   Draining   is on its way out, and used only while none is ready
   Suspect    has not been heard of; callers use it only as far as they have
              reasons of their own to trust it
 
+Without a registry, or with -f, --kubeconfig or --context, it compiles API
+objects as the operator does, and also shows what callers are not told of:
+
+  Out        is terminating and no longer serving
+  Skipped    stands in an EndpointSlice, and no endpoint can be made of it
+
 SERVICE is namespace/name of an RPCService, or name in your namespace.
-` + registryEnvironment,
+` + objectEnvironment + "\n" + registryEnvironment,
 		Example: `  fairlead endpoints default/arith --registry 127.0.0.1:7443
+  fairlead endpoints shop/arith --context production
   fairlead endpoints arith -n shop -o json`,
 		Args: exactly("SERVICE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("output", output, "text", "json"); err != nil {
-				return err
-			}
-			if err := from.complete(); err != nil {
-				return err
-			}
-			if !from.here.Registry() {
-				return usageErrorf("which registry? name it with --registry HOST:PORT, or set FAIRLEAD_REGISTRY")
-			}
-			service, err := from.service(args[0])
-			if err != nil {
-				return err
-			}
-			ctx, cancel := from.bounded(cmd.Context())
-			defer cancel()
-			found, err := lookUp(ctx, service, &from)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return writeJSON(cmd.OutOrStdout(), found)
-			}
-			return found.writeText(cmd.OutOrStdout())
-		},
+		RunE: f.run,
 	}
-	from.add(cmd, 5*time.Second, "how long to wait for the registry")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	f.objectFlags.add(cmd)
+	f.registryFlags.add(cmd, 5*time.Second, "how long to wait for the registry, or for the API server")
+	cmd.Flags().Lookup("namespace").Usage = namespaceUsage
+	cmd.Flags().StringVarP(&f.output, "output", "o", "text", "text or json")
 	return cmd
 }
 
-// serviceView is what a registry says of a service, as JSON.
-type serviceView struct {
-	Service   string         `json:"service"`
-	Digest    string         `json:"digest"`
-	Registry  string         `json:"registry"`
-	AsOf      []kindView     `json:"asOf"`
-	Endpoints []endpointView `json:"endpoints"`
-
-	at time.Time
+func (f *endpointsFlags) run(cmd *cobra.Command, args []string) error {
+	if err := oneOf("output", f.output, "text", "json"); err != nil {
+		return err
+	}
+	objects := f.folder != "" || f.kubeconfig != "" || f.objectFlags.context != ""
+	if objects && len(f.addresses) > 0 {
+		return usageErrorf("--registry asks the registry, and -f, --kubeconfig and --context read API objects: give one")
+	}
+	if err := f.check(); err != nil {
+		return err
+	}
+	named := f.namespace
+	if err := f.complete(); err != nil {
+		return err
+	}
+	ctx, cancel := f.bounded(cmd.Context())
+	defer cancel()
+	var found *serviceView
+	var err error
+	if f.here.Registry() && !objects {
+		found, err = f.ofRegistry(ctx, args[0])
+	} else {
+		found, err = f.ofObjects(ctx, args[0], named)
+	}
+	if err != nil {
+		return err
+	}
+	if f.output == "json" {
+		return writeJSON(cmd.OutOrStdout(), found)
+	}
+	return found.WriteText(cmd.OutOrStdout())
 }
 
-type kindView struct {
-	Kind    string `json:"kind"`
-	Changed uint64 `json:"changed"`
-	Seen    uint64 `json:"seen"`
+func (f *endpointsFlags) ofRegistry(ctx context.Context, name string) (*serviceView, error) {
+	service, err := f.service(name)
+	if err != nil {
+		return nil, err
+	}
+	return lookUp(ctx, service, &f.registryFlags)
 }
 
-type endpointView struct {
-	ID        string   `json:"id"`
-	Addresses []string `json:"addresses"`
-	State     string   `json:"state"`
-	Zone      string   `json:"zone,omitempty"`
-	Pod       string   `json:"pod,omitempty"`
+// ofObjects reads a folder or a cluster; named is the namespace of the command
+// line.
+func (f *endpointsFlags) ofObjects(ctx context.Context, name, named string) (*serviceView, error) {
+	if f.folder != "" {
+		key, err := keyOf(name, orDefault(named))
+		if err != nil {
+			return nil, err
+		}
+		world, err := explain.ReadFolder(f.folder)
+		if err != nil {
+			return nil, err
+		}
+		return world.Endpoints(key, time.Now())
+	}
+	cluster, namespace, err := f.connect()
+	if errors.Is(err, explain.ErrNoCluster) {
+		return nil, usageErrorf("which registry, or which cluster? name one with --registry HOST:PORT or FAIRLEAD_REGISTRY, " +
+			"or the other with --kubeconfig or KUBECONFIG")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if named != "" {
+		namespace = named
+	}
+	key, err := keyOf(name, namespace)
+	if err != nil {
+		return nil, err
+	}
+	world, err := cluster.Endpoints(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return world.Endpoints(key, time.Now())
 }
+
+// serviceView is what is said of a service, as JSON.
+type serviceView = explain.Endpoints
 
 // lookUp subscribes to a service until the registry has said what it is.
 func lookUp(ctx context.Context, service string, from *registryFlags) (*serviceView, error) {
@@ -107,7 +150,7 @@ func lookUp(ctx context.Context, service string, from *registryFlags) (*serviceV
 	defer stop()
 	select {
 	case s := <-w.found:
-		return viewOf(s, client.Status().Address), nil
+		return explain.EndpointsOf(s, client.Status().Address, time.Now()), nil
 	case err := <-w.failed:
 		return nil, err
 	case <-ctx.Done():
@@ -151,46 +194,4 @@ func (l *lookup) fail(err error) {
 	case l.failed <- err:
 	default:
 	}
-}
-
-func viewOf(s *policy.Snapshot, address string) *serviceView {
-	v := &serviceView{
-		Service: s.Service, Digest: s.Digest.Short(), Registry: address, AsOf: []kindView{}, Endpoints: []endpointView{},
-		at: time.Now(),
-	}
-	for _, k := range s.AsOf {
-		v.AsOf = append(v.AsOf, kindView{k.Kind, k.Changed, k.Seen})
-	}
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		v.Endpoints = append(v.Endpoints, endpointView{e.ID, e.Addresses, stateName(e.State), e.Zone, e.PodUID})
-	}
-	return v
-}
-
-func stateName(s policy.EndpointState) string {
-	switch s {
-	case policy.Draining:
-		return "Draining"
-	case policy.Suspect:
-		return "Suspect"
-	default:
-		return "Ready"
-	}
-}
-
-func (v *serviceView) writeText(w io.Writer) error {
-	if _, err := fmt.Fprintf(w, "%s  digest %s  registry %s (as of %s)\n", v.Service, v.Digest, v.Registry, v.at.Format(time.TimeOnly)); err != nil {
-		return err
-	}
-	if len(v.Endpoints) == 0 {
-		_, err := fmt.Fprintln(w, "the service is known, and has no endpoints")
-		return err
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "ADDRESS\tSTATE\tZONE\tPOD") // Flush gives the error
-	for _, e := range v.Endpoints {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", strings.Join(e.Addresses, ","), e.State, cmp.Or(e.Zone, "-"), cmp.Or(e.Pod, "-"))
-	}
-	return table.Flush()
 }

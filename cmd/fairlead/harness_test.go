@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,6 +41,10 @@ func TestMain(m *testing.M) {
 		if err := os.Unsetenv(name); err != nil {
 			panic(err)
 		}
+	}
+	// No test finds a cluster by chance.
+	if err := os.Setenv("KUBECONFIG", filepath.Join(os.TempDir(), "no-such-kubeconfig")); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

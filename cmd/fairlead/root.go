@@ -26,6 +26,8 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newServeCommand(),
 		newLintCommand(),
+		newStatusCommand(),
+		newExplainCommand(),
 		newEndpointsCommand(),
 		newCallCommand(),
 		newInjectCommand(),
@@ -79,7 +81,9 @@ called, a registry tells every program, and the library in each program makes
 the calls itself.
 
 This command serves such a registry from a folder of manifests, without
-Kubernetes; checks manifests; and looks at services and calls them.`,
+Kubernetes; checks manifests; says what is in force, in a cluster or a folder;
+and looks at services and calls them. As kubectl-fairlead in the PATH it is a
+plugin of kubectl.`,
 		Example: `  fairlead serve --manifests ./manifests &
   export FAIRLEAD_REGISTRY=127.0.0.1:7443
   fairlead endpoints default/arith
