@@ -88,7 +88,7 @@ verify-format:
 
 .PHONY: vet
 vet: ## go vet, each module by itself as its users see it.
-	@$(STEP) "vet" env GOWORK=off go vet -tags envtest ./...
+	@$(STEP) "vet" env GOWORK=off go vet -tags envtest,e2e ./...
 	@$(STEP) "vet rpcruntime" env GOWORK=off go -C rpcruntime vet -tags envtest ./...
 	@$(STEP) "vet bench" env GOWORK=off go -C bench vet ./...
 	@$(STEP) "vet hack" sh -c 'for m in hack/chart hack/image; do GOWORK=off go -C $$m vet -tags envtest ./... || exit 1; done'
@@ -122,6 +122,14 @@ test-envtest: ## Tests against a real API server, which is built first if need b
 helm-lint: ## Charts and kustomization: lint, every switch both ways, judged by an API server.
 	@$(STEP) "charts" hack/helm-lint.sh
 	@$(STEP) "tests of the image's maker" env GOWORK=off go -C hack/image test .
+
+.PHONY: e2e-build
+e2e-build: ## Builds what test-e2e needs into bin/e2e: images, tests, Helm.
+	@$(STEP) "programs and images of the end-to-end tests" hack/e2e-build.sh
+
+.PHONY: test-e2e
+test-e2e: ## Tests on the cluster of KUBECONFIG; E2E_LOAD_IMAGE hands it images. Downloads nothing. First: make e2e-build.
+	@$(STEP) "end-to-end tests" sh -c 'cd test/e2e && exec ../../bin/e2e/e2e.test -test.v -test.timeout 15m $(E2EFLAGS)'
 
 .PHONY: test-demo
 test-demo: ## Runs the demo and checks what it reports.

@@ -125,17 +125,31 @@ func (m *Managed) Start(ctx context.Context) error {
 			Namespace: m.cfg.Namespace, Name: m.cfg.Secret, Log: m.cfg.Log,
 		}, (*keeper)(m))
 	})
-	ticker := time.NewTicker(m.cfg.Every)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-timer.C:
 		case <-m.wake:
 		}
 		m.step(ctx)
+		timer.Reset(m.pause())
 	}
+}
+
+// impatient is how often it is looked while there is no authority at all: on the
+// first install the Secret is heard of before somebody may decide, and nobody is
+// ready until it is there.
+const impatient = 500 * time.Millisecond
+
+// pause is how long nothing is looked at by itself.
+func (m *Managed) pause() time.Duration {
+	if m.material == nil {
+		return min(impatient, m.cfg.Every)
+	}
+	return m.cfg.Every
 }
 
 // keeper takes what the watch tells.

@@ -82,7 +82,7 @@ const (
 	// retryBase and retryMax bound the wait before the n-th attempt in a row:
 	// random between 0 and min(retryMax, retryBase*2^n).
 	retryBase = 100 * time.Millisecond
-	retryMax  = 5 * time.Second
+	retryMax  = 3 * time.Second
 	// settledAfter is how long a connection must have served before its end
 	// counts as the first failure in a row.
 	settledAfter = 5 * time.Second
