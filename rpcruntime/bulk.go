@@ -20,22 +20,28 @@ const (
 	// maxLargeMethods bounds the methods remembered for the size of their replies.
 	maxLargeMethods = 1024
 
-	// The least time between two dials of a bulk connection, doubled with each
+	// wideFrom is from how many calls in flight on the first connection on small
+	// messages have a second one, too. Two are read, and written to, by two
+	// processors at once.
+	wideFrom = 64
+
+	// The least time between two dials of a second connection, doubled with each
 	// that failed from the first to the last. Nobody waits for one.
-	bulkPauseBase = time.Second
-	bulkPauseMax  = time.Minute
+	secondPauseBase = time.Second
+	secondPauseMax  = time.Minute
 )
 
-// bulk is the second connection of a link, which large messages go over. It is
-// dialled in the background when the first of them is sent, so that no call
-// waits for it: until it stands, and whenever it does not, they go over the first
-// connection like all others.
+// second is a connection of a link beside its first: bulk, which large messages go
+// over, or wide, which takes its share of small ones when there are many. It is
+// dialled in the background when it is first wanted, so that no call waits for it:
+// until it stands, and whenever it does not, calls go over the first connection.
 //
-//	none --large message--> dialling --ok--> standing --drain, idle, broken--> none
-//	   \____________________failed: not before the pause is over______________/
+//	none --wanted--> dialling --ok--> standing --drain, idle, broken--> none
+//	   \_____________failed: not before the pause is over______________/
 //
 // It says nothing of the endpoint's health, save when it is the only connection.
-type bulk struct {
+type second struct {
+	what string // for the log
 	conn atomic.Pointer[transport.ClientConn]
 
 	// The rest is guarded by the link's mu.
@@ -49,11 +55,25 @@ type bulk struct {
 // nil if there is none yet.
 func (l *link) standing(large bool) *transport.ClientConn {
 	if large {
-		if c := l.bulk.conn.Load(); c != nil && !c.Shut() && !c.Draining() {
+		if c := l.bulk.good(); c != nil {
 			return c
 		}
 	}
-	if c := l.conn.Load(); c != nil && !c.Shut() {
+	c := l.conn.Load()
+	if c == nil || c.Shut() {
+		return nil
+	}
+	if n := c.InFlight(); n >= wideFrom && !large {
+		if w := l.wide.good(); w != nil && w.InFlight() < n {
+			return w
+		}
+	}
+	return c
+}
+
+// good returns the connection if it may take new calls, else nil.
+func (s *second) good() *transport.ClientConn {
+	if c := s.conn.Load(); c != nil && !c.Shut() && !c.Draining() {
 		return c
 	}
 	return nil
@@ -67,43 +87,46 @@ func (l *link) connFor(ctx context.Context, deadline time.Time, large bool) (*tr
 	if c == nil {
 		c, err = l.get(ctx, deadline)
 	}
-	if large && err == nil && c != l.bulk.conn.Load() && !c.Draining() {
-		l.dialBulk()
+	switch {
+	case err != nil || c.Draining():
+	case large && c != l.bulk.conn.Load():
+		l.dialSecond(&l.bulk)
+	case !large && c.InFlight() >= wideFrom && l.wide.conn.Load() == nil && l.rt.processors > 1:
+		l.dialSecond(&l.wide)
 	}
 	return c, err
 }
 
-// dialBulk starts to dial the bulk connection, unless there is one or it is not due.
-func (l *link) dialBulk() {
+// dialSecond starts to dial a second connection, unless there is one or it is not due.
+func (l *link) dialSecond(b *second) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := &l.bulk
 	now := l.rt.now()
 	if b.dial != nil || b.conn.Load() != nil || l.retired || now < b.next || l.rt.closing.Err() != nil {
 		return
 	}
-	b.next = now + min(bulkPauseBase<<min(b.failures, 16), bulkPauseMax)
+	b.next = now + min(secondPauseBase<<min(b.failures, 16), secondPauseMax)
 	d := &dialing{done: make(chan struct{})}
 	b.dial = d
-	l.rt.goroutines.Go(func() { l.runBulk(d) })
+	l.rt.goroutines.Go(func() { l.runSecond(b, d) })
 }
 
-func (l *link) runBulk(d *dialing) {
+func (l *link) runSecond(b *second, d *dialing) {
 	defer close(d.done)
 	d.conn, d.err = l.connect()
 	l.mu.Lock()
-	l.bulk.dial = nil
+	b.dial = nil
 	if d.err != nil {
-		l.bulk.failures++
+		b.failures++
 	} else {
-		l.bulk.failures = 0
-		l.bulk.conn.Store(d.conn)
+		b.failures = 0
+		b.conn.Store(d.conn)
 		l.subscribeLocked(d.conn)
 	}
 	l.mu.Unlock()
 	switch {
 	case d.err != nil:
-		l.rt.log.V(1).Info("no second connection for large messages; they go over the first", "endpoint", l.key.addresses, "error", loggable(d.err.Error()))
+		l.rt.log.V(1).Info("no second connection; calls go over the first", "for", b.what, "endpoint", l.key.addresses, "error", loggable(d.err.Error()))
 	case d.conn.Shut():
 		l.Ended(d.conn, d.conn.Err()) // it ended before it was stored
 	}

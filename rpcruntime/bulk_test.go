@@ -169,7 +169,7 @@ func TestEndOfTheSecondConnectionIsNotTheEndpoints(t *testing.T) {
 		w.serve(one)
 		w.changed(at(one))
 		w.mustCall()
-		linkOf(w.c, 0).dialBulk()
+		linkOf(w.c, 0).dialSecond(&linkOf(w.c, 0).bulk)
 		synctest.Wait()
 		// Too many are lost to be believed, and the ready one cannot be reached.
 		w.changed(suspect(at(one)), at(two), suspect(at("10.0.0.3:80")))
@@ -240,11 +240,11 @@ func TestSecondConnectionsThatCannotBeMade(t *testing.T) {
 			}
 		}
 		large(2)
-		time.Sleep(bulkPauseBase)
+		time.Sleep(secondPauseBase)
 		large(3)
-		time.Sleep(bulkPauseBase)
+		time.Sleep(secondPauseBase)
 		large(3)
-		time.Sleep(bulkPauseBase)
+		time.Sleep(secondPauseBase)
 		large(4)
 		time.Sleep(time.Hour)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -314,6 +314,7 @@ func TestClientsThatCannotWorkSayWhy(t *testing.T) {
 
 func TestManyCallersShareOneConnection(t *testing.T) {
 	rt := newRuntime(t)
+	rt.processors = 1
 	ln := listen(t, "")
 	srv := rt.NewServer()
 	Handle(srv, "Arith.Mul", mul)

@@ -196,6 +196,7 @@ func heldPair(t *testing.T, way holdUp, g *gate) (held, other *Client, ln *cutLi
 	ln = listen(t, "")
 	start(t, srv, ln)
 	rt := newRuntime(t)
+	rt.processors = 1 // else many calls have two connections
 	client := func(name string, opts ...ClientOption) *Client {
 		return rt.NewClient(name, append(opts, Endpoints(ln.Addr().String()), FixedPolicy(policy.CallFields{Timeout: ptr(5 * patience)}))...)
 	}

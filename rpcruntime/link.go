@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,8 +47,8 @@ type link struct {
 	key       linkKey
 	addresses []string
 
-	conn atomic.Pointer[transport.ClientConn]
-	bulk bulk // see there
+	conn       atomic.Pointer[transport.ClientConn]
+	bulk, wide second // see there
 
 	mu    sync.Mutex // guards what follows
 	users map[*endpoint]struct{}
@@ -82,11 +83,12 @@ func (rt *Runtime) join(e *endpoint, to string, ep *policy.Endpoint) {
 	l := rt.links[key]
 	if l == nil {
 		l = &link{rt: rt, key: key, addresses: ep.Addresses, users: map[*endpoint]struct{}{}, drained: map[*transport.ClientConn]struct{}{}}
+		l.bulk.what, l.wide.what = "large messages", "many calls"
 		rt.links[key] = l
 	}
 	l.mu.Lock()
 	l.users[e] = struct{}{}
-	l.subscribeLocked(l.conn.Load(), l.bulk.conn.Load())
+	l.subscribeLocked(l.conns()...)
 	if c := l.conn.Load(); c != nil && !c.Shut() {
 		e.state.Connected()
 		if c.Draining() {
@@ -108,7 +110,7 @@ func (rt *Runtime) leave(e *endpoint) {
 	rt.mu.Lock()
 	l.mu.Lock()
 	delete(l.users, e)
-	l.subscribeLocked(l.conn.Load(), l.bulk.conn.Load())
+	l.subscribeLocked(l.conns()...)
 	unused := len(l.users) == 0
 	if unused && rt.links[l.key] == l {
 		delete(rt.links, l.key)
@@ -124,7 +126,7 @@ func (rt *Runtime) leave(e *endpoint) {
 // retire drains the connections of a link that nobody uses.
 func (l *link) retire() {
 	l.mu.Lock()
-	dials := []*dialing{l.dial, l.bulk.dial}
+	dials := []*dialing{l.dial, l.bulk.dial, l.wide.dial}
 	l.mu.Unlock()
 	for _, d := range dials {
 		if d != nil {
@@ -136,13 +138,27 @@ func (l *link) retire() {
 
 // drainConns drains what connections there are.
 func (l *link) drainConns(ctx context.Context) {
-	var both sync.WaitGroup
-	for _, c := range []*transport.ClientConn{l.conn.Load(), l.bulk.conn.Load()} {
-		if c != nil {
-			both.Go(func() { c.Drain(ctx) })
+	var all sync.WaitGroup
+	for _, c := range l.conns() {
+		all.Go(func() { c.Drain(ctx) })
+	}
+	all.Wait()
+}
+
+// conns returns the connections that there are.
+func (l *link) conns() []*transport.ClientConn {
+	var conns []*transport.ClientConn
+	for _, p := range l.places() {
+		if c := p.Load(); c != nil {
+			conns = append(conns, c)
 		}
 	}
-	both.Wait()
+	return conns
+}
+
+// places are where the connections stand, the first one first.
+func (l *link) places() [3]*atomic.Pointer[transport.ClientConn] {
+	return [...]*atomic.Pointer[transport.ClientConn]{&l.conn, &l.bulk.conn, &l.wide.conn}
 }
 
 // get returns a connection that takes calls, dialling if there is none.
@@ -269,27 +285,29 @@ func (l *link) Draining(c *transport.ClientConn) {
 
 // Ended is called by the connection's reader.
 func (l *link) Ended(c *transport.ClientConn, reason error) {
+	all := l.places()
+	places := all[:]
 	l.mu.Lock()
 	_, drained := l.drained[c]
 	delete(l.drained, c)
 	l.mu.Unlock()
-	if !l.conn.CompareAndSwap(c, nil) && !l.bulk.conn.CompareAndSwap(c, nil) {
+	if !slices.ContainsFunc(places, func(p *atomic.Pointer[transport.ClientConn]) bool { return p.CompareAndSwap(c, nil) }) {
 		return
 	}
 	l.mu.Lock()
-	last := l.conn.Load() == nil && l.bulk.conn.Load() == nil
+	last := len(l.conns()) == 0
 	refused := last && isRefusal(reason)
 	if refused { // the next would be too
 		l.failed, l.failedAt = unmade(refusedCertificate(l.key.addresses, reason)), l.rt.now()
 	}
 	if !last && drained && len(l.drained) == 0 {
-		for e := range l.users { // it was idle; the other one is not sent away
+		for e := range l.users { // it was idle; the others are not sent away
 			e.state.Undrain()
 		}
 	}
 	l.mu.Unlock()
 	if !last {
-		return // the other one speaks for the endpoint
+		return // the others speak for the endpoint
 	}
 	for _, e := range l.endpoints() {
 		e.state.Disconnected()

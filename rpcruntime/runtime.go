@@ -9,6 +9,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -32,8 +33,10 @@ type Runtime struct {
 	codecs   *codec.Set
 	counters *transport.Counters
 	wheel    *wheel.Wheel
-	start    time.Time
-	registry *registry.Client // nil without one
+	// processors is how many goroutines run at once.
+	processors int
+	start      time.Time
+	registry   *registry.Client // nil without one
 
 	// closing ends when the runtime closes for good.
 	closing context.Context // it bounds goroutines, not a call
@@ -65,7 +68,7 @@ func New(opts ...RuntimeOption) (*Runtime, error) {
 	}
 	rt := &Runtime{
 		opts: o, log: o.log, observer: o.observer, codecs: cmp.Or(o.codecs, codec.New()),
-		counters: new(transport.Counters), wheel: wheel.New(), start: time.Now(), links: map[linkKey]*link{},
+		counters: new(transport.Counters), wheel: wheel.New(), start: time.Now(), links: map[linkKey]*link{}, processors: runtime.GOMAXPROCS(0),
 	}
 	rt.closing, rt.cut = context.WithCancel(context.Background())
 	rt.openRegistry()

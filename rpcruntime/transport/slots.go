@@ -6,6 +6,7 @@ package transport
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fairlead/fairlead/rpcruntime/internal/buffer"
 	"github.com/fairlead/fairlead/rpcruntime/internal/wheel"
@@ -51,8 +52,10 @@ type slots struct {
 	free    []uint32 // indexes without a call
 	spare   []*slot  // slots without a call
 	max     int
-	// used is the number of calls. Invariant: used = flying + those that queue.
+	// used is the number of calls. Invariant: used = flying + those that queue, and
+	// count is the same for those who do not hold mu.
 	used       int
+	count      atomic.Int32
 	generation uint64 // of the next call; starts random
 	closed     bool
 	stats      *Counters
@@ -121,6 +124,7 @@ func (t *slots) acquire(size int64) (s *slot, others, waits bool) {
 	s.start, s.end, s.number = 0, 0, 0
 	t.entries[i] = entry{seq: s.seq, slot: s}
 	t.used++
+	t.count.Store(int32(t.used))
 	t.stats.ClientCalls.Add(1)
 	return s, t.used > 1, t.enterLocked(s, size)
 }
@@ -145,6 +149,7 @@ func (t *slots) removeLocked(i uint32) {
 	t.entries[i].slot = nil
 	t.free = append(t.free, i)
 	t.used--
+	t.count.Store(int32(t.used))
 	t.stats.ClientCalls.Add(-1)
 }
 
@@ -232,11 +237,7 @@ func (t *slots) isClosed() bool {
 }
 
 // inFlight counts the calls in the table.
-func (t *slots) inFlight() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.used
-}
+func (t *slots) inFlight() int { return int(t.count.Load()) }
 
 // Expire is the deadline's end of the call.
 func (s *slot) Expire() { s.table.expired(s) }
