@@ -144,6 +144,7 @@ func (s *Server) begin(t *task) {
 // Run serves the call in the place of a worker, for the reader of its connection.
 func (t *task) Run() {
 	defer t.srv.workers.all.Done()
+	t.here = true
 	t.serve()
 }
 

@@ -12,12 +12,14 @@
 // attempts: Picker.Pick chooses an endpoint, its link has or makes a connection,
 // transport carries the request, package retry says what follows a failure. On
 // the other side the reader looks the method up, package limit admits it, and a
-// reused goroutine decodes, runs the interceptors and the handler, and answers.
+// reused goroutine decodes, runs the interceptors and the handler, and answers; for
+// a handler that returns at once the reader does so itself.
 //
 // Other ways in end in the same dispatcher: Broadcast, Fork and Inform make one
 // attempt at each endpoint; what a Protocol such as package gateway received goes
-// through Server.Do. Messages from 64 KiB on travel over a second connection to
-// their endpoint, so that small ones do not wait behind them.
+// through Server.Do. Messages from 64 KiB on travel over a connection of their own to
+// their endpoint, so that small ones do not wait behind them; many small calls have
+// two.
 //
 // The registry's changes arrive on the watch's own goroutine, become a new
 // immutable state, and are swapped in; calls never wait for them, save the first

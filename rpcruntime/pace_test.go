@@ -16,7 +16,7 @@ func TestPace(t *testing.T) {
 	p := new(pace)
 	calls := func(n int, took time.Duration) {
 		for range n {
-			p.note(took)
+			p.note(took, p.isQuick())
 		}
 	}
 	want := func(quick bool, when string) {
@@ -26,27 +26,70 @@ func TestPace(t *testing.T) {
 		}
 	}
 	want(false, "at first")
-	calls(quickCalls-1, time.Microsecond)
-	want(false, "one quick call too few")
-	calls(1000, time.Microsecond)
-	want(true, "after quick calls")
-	calls(1, quickCall+1)
-	want(false, "after a call that took a little long")
 	calls(quickCalls-1, quickCall)
-	want(false, "one call too few to be quick again")
+	want(false, "one quick call too few")
 	calls(1, quickCall)
-	want(true, "quick again")
-	calls(1, slowCall)
-	calls(slowPenalty+quickCalls-1, 0)
-	want(false, "one call too few after a slow one")
+	want(true, "after quick calls")
+	calls(1000, time.Microsecond)
 	calls(1, quickCall+1)
-	want(false, "a call that took a little long")
-	calls(quickCalls, 0)
-	want(true, "long after a slow one")
+	want(true, "after one that took longer")
+	calls(1, slowCall-1)
+	want(true, "after another")
+
+	calls(trialCalls, 0)
+	for i := range 3 {
+		calls(1, slowCall)
+		calls(penalty<<i+quickCalls-1, 0)
+		want(false, "one call too few after a slow one")
+		calls(1, 0)
+		want(true, "long enough after a slow one")
+	}
+	calls(trialCalls-quickCalls, 0)
 	calls(1, slowCall)
-	calls(10, quickCall+1)
+	calls(penalty+quickCalls, 0)
+	want(true, "the penalty is the first again after a long good time")
+
+	calls(trialCalls, 0)
+	for range 5 {
+		calls(1, quickCall+1)
+	}
+	want(false, "after many that took longer")
 	calls(quickCalls, 0)
-	want(false, "calls that take a little long do not shorten the penalty")
+	want(false, "so many are held against it as slow ones")
+	calls(penalty, 0)
+	want(true, "until it is tried again")
+}
+
+// Of handlers that wait now and then, and so are run by others, more is forgiven
+// than by the reader, but not much more.
+func TestPaceOfThoseRunByOthers(t *testing.T) {
+	for every, want := range map[int]bool{8: false, 10: true} {
+		p := new(pace)
+		for i := range 10000 {
+			took := time.Duration(0)
+			if i%every == 0 {
+				took = 2 * slowCall
+			}
+			p.note(took, false)
+		}
+		if p.isQuick() != want {
+			t.Errorf("one in %d takes long: quick is %v", every, !want)
+		}
+	}
+}
+
+// However often a handler is slow, it is tried again.
+func TestPaceTriesAgain(t *testing.T) {
+	p := new(pace)
+	for range 20 {
+		for n := 0; !p.isQuick(); n++ {
+			if n > maxPenalty+quickCalls {
+				t.Fatal("not quick after the longest penalty")
+			}
+			p.note(0, false)
+		}
+		p.note(slowCall, true)
+	}
 }
 
 // A handler that was always quick, and is therefore run by the reader of its

@@ -29,10 +29,11 @@ type task struct {
 	handler *handler
 	ticket  limit.Ticket
 	peer    *Peer // who makes this call; shared by the calls of a connection, and not changed
+	here    bool  // the reader of its connection runs it
 	over    bool  // it has been answered; for oneway calls only, guarded by srv.loose
-	// waited is how long it took from the frame's arrival to the handler.
-	waited time.Duration
-	ctx    callContext
+	// took is the time from the frame's arrival until the handler has returned.
+	took time.Duration
+	ctx  callContext
 }
 
 // serve runs the handler and answers.
@@ -97,20 +98,23 @@ type handlerReply struct {
 // caller may send the next one as soon as it sees the answer.
 func (t *task) run() (reply handlerReply, e *status.Error, mark wire.Retry) {
 	defer t.release()
-	t.waited = time.Since(t.in.Received)
-	if e, reason := t.late(t.waited); e != nil {
-		return reply, e, wire.Retry{Word: wire.RetryUnexecuted, Reason: reason}
-	}
 	ctx := &t.ctx
 	if !ctx.deadline.IsZero() {
 		ctx.timer.Init(ctx)
 		t.srv.rt.wheel.Schedule(&ctx.timer, ctx.deadline)
+	}
+	waited := time.Since(t.in.Received)
+	t.took = waited
+	if e, reason := t.late(waited); e != nil {
+		return reply, e, wire.Retry{Word: wire.RetryUnexecuted, Reason: reason}
 	}
 	direct, e, mark := t.argument()
 	if e != nil {
 		return reply, e, mark
 	}
 	reply, err := t.invoke(ctx, direct)
+	t.took = time.Since(t.in.Received)
+	t.handler.pace.note(t.took-waited, t.here)
 	if err != nil {
 		return handlerReply{}, status.Convert(err), t.markOf(err)
 	}
@@ -306,10 +310,8 @@ func (t *task) observe(code status.Code) {
 			log.Info("call cancelled by its caller", "method", t.handler.name, "caller", loggable(t.peer.Name), "peer", t.peer.Addr)
 		}
 	}
-	took := time.Since(t.in.Received)
-	t.handler.pace.note(took - t.waited)
 	t.srv.rt.observer.Served(ServedEvent{
-		Method: t.handler.name, Caller: t.peer.Name, Code: code, Duration: took,
+		Method: t.handler.name, Caller: t.peer.Name, Code: code, Duration: t.took,
 	})
 }
 

@@ -85,7 +85,7 @@ const fewAnswerBytes = 16 << 20
 // track enters a request that was read. refused says why it must be refused
 // unexecuted, whatever it asks for: it is entered all the same, to be ended.
 // docs/wire-protocol.md §4
-func (c *serverRole) track(in *Inbound) (first, alone bool, refused *status.Error) {
+func (c *serverRole) track(in *Inbound) (first bool, refused *status.Error) {
 	c.cfg.Counters.ServerCalls.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +105,7 @@ func (c *serverRole) track(in *Inbound) (first, alone bool, refused *status.Erro
 	c.serving++
 	c.calls++
 	c.running.insert(in)
-	return c.read == 1, c.calls == 1, refused
+	return c.read == 1, refused
 }
 
 // reserveLocked accounts n bytes for a request, or says what they exceed. Who

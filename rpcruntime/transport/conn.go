@@ -37,11 +37,12 @@ type Conn struct {
 	subscribed atomic.Bool
 	// stopping asks the reader to stop at the next frame boundary.
 	stopping atomic.Bool
-	// lone is nil until the connection has carried enough calls that were alone.
+	// lone is nil until it is needed: see there, and here.
 	lone atomic.Pointer[lone]
-	// streak counts the lone calls in a row. The reader's.
-	streak  int32
-	endOnce sync.Once
+	// streak counts the lone calls in a row, woken the frames that others were woken
+	// for, in turns of letRun. The reader's.
+	streak, woken int32
+	endOnce       sync.Once
 	// reason is why the connection ended; set once, before ended is fired.
 	reason error
 	// ended is fired by the first that ends the connection.
@@ -126,6 +127,7 @@ func (c *Conn) work(timeout bool, err error) {
 	defer c.done.fire()
 	if errors.Is(err, errStopReading) {
 		c.r.release()
+		c.w.flushHere() // the drain may have to wait for others
 		c.role.stopped()
 		err = errClosed
 	}
@@ -186,11 +188,13 @@ const letRun = 32
 
 // parseAll handles every whole frame that has been read.
 func (c *Conn) parseAll() error {
-	for n := 1; ; n++ {
+	c.woken = 0
+	for {
 		if c.stopping.Load() {
 			return errStopReading
 		}
-		if n%letRun == 0 {
+		if c.woken >= letRun {
+			c.woken = 0
 			runtime.Gosched()
 		}
 		if more, err := c.parseOne(); err != nil || !more {
@@ -214,6 +218,7 @@ func (c *Conn) parseOne() (more bool, err error) {
 		return false, nil
 	default:
 		c.cfg.Counters.FramesRead.Add(1)
+		c.woken++
 		return true, c.role.frame(f)
 	}
 }

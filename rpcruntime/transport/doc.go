@@ -30,8 +30,9 @@
 // Concurrency: all methods may be called at any time from any goroutine, unless
 // they say otherwise. Each connection has one reader goroutine, started by the
 // constructor, and at times one flusher and one that drains; Close and Done wait
-// for all. As long as calls come one at a time, others may read, or run a handler,
-// in its place: see lone.go. Handler, Ender and Events are called by whoever reads
+// for all. As long as calls come one at a time, their caller may read in its place:
+// see lone.go. It may run handlers, and is replaced if that takes long: see here.go.
+// Handler, Ender and Events are called by whoever reads
 // and must not block.
 // Of the locks, a writer's is taken before that of the table of calls.
 //
@@ -39,8 +40,9 @@
 //
 //  1. Each call ends exactly once, by whoever took its slot.
 //
-//  2. Whoever reads never writes to the connection, it only appends. The reader that
-//     runs a lone request's handler does not read, and is replaced if that takes long.
+//  2. Whoever reads never writes to the connection, it only appends. A reader that
+//     runs a handler, or writes what those have answered, does not read, and is
+//     replaced if that takes long.
 //
 //  3. A request is called unexecuted only if Write did not accept its last byte,
 //     or the callee's bye does not count it, or the callee's dispatcher said so.

@@ -31,6 +31,7 @@ type Inbound struct {
 	// answered takes the answer of a request without a connection; else nil.
 	answered func(Answer)
 	buf      *buffer.Buffer
+	here     bool // the reader runs it, and writes its answer
 
 	// The rest is guarded by Conn.mu.
 
@@ -175,13 +176,15 @@ func (in *Inbound) end(f *outFrame, write bool) {
 	c := in.Conn
 	others, wanted := c.forget(in)
 	if wanted && !in.Header.Oneway() {
-		if write {
+		switch {
+		case !write:
+			_ = c.w.post(f) // the connection's end is told to Ender
+		case in.here && c.w.put(f):
+		default:
 			n := int64(len(f.payload))
 			c.answers.Add(n)
-			_ = c.w.send(context.Background(), time.Time{}, f, nil, others) // the connection's end is told to Ender
+			_ = c.w.send(context.Background(), time.Time{}, f, nil, others) // as above
 			c.answers.Add(-n)
-		} else {
-			_ = c.w.post(f) // as above
 		}
 	}
 	c.account(in)

@@ -12,12 +12,10 @@ import (
 )
 
 // lone is the shortcut of a connection that carries one call at a time. Handing
-// a request from the reader to a worker, and an answer from the reader to its
-// caller, wakes a goroutine each time, which costs more than all else that is
-// done for a small call. So as long as calls come one by one
-//
-//   - the callee's reader may run a handler itself,
-//   - the caller's reader stands by, and the one caller reads its own answer.
+// an answer from the reader to its caller wakes a goroutine, which costs more than
+// all else that is done for a small call. So as long as calls come one by one the
+// caller's reader stands by, and the one caller reads its own answer. The callee's
+// reader may run handlers itself, then and otherwise: see here.
 //
 // Neither may keep others waiting: a watch looks once per watchTick, and whoever
 // has held the reading for a whole tick loses it. On the callee's side another
@@ -27,10 +25,9 @@ import (
 //	caller:  reading --stand by--> free --a lone caller--> held
 //	            \<---somebody else calls, or a tick---/      |
 //	             \<--others wait, or it takes long----------/ (else free again)
-//	callee:  reading --a lone request--> held --handler returned, or a tick--> reading
+//	callee:  reading --a handler, a write--> held --it returned, or a tick--> reading
 //
-// It is made once a connection has carried enough lone calls, so that idle
-// connections do not have one.
+// It is made once it is needed, so that idle connections do not have one.
 type lone struct {
 	// state is the mode in its low bits, and above them a number that each change
 	// raises: two looks at the same state mean that nothing happened.
@@ -45,9 +42,6 @@ type lone struct {
 	// whole tick. It must not block.
 	stuck func(state uint64)
 
-	// here is a request that the callee's reader is to run itself. The reader's.
-	here Runner
-
 	// The rest is used on the caller's side only.
 
 	// handBack asks the caller that reads to stop.
@@ -61,7 +55,7 @@ type lone struct {
 const (
 	modeReading = iota // the reader reads
 	modeFree           // nobody does
-	modeHeld           // a caller reads, or the reader runs a handler
+	modeHeld           // a caller reads, or the reader runs a handler, or writes
 	modeMask    = 3
 )
 
@@ -79,10 +73,18 @@ func (c *Conn) note(alone bool) {
 	}
 }
 
-func newLone(w *wheel.Wheel, stuck func(uint64)) *lone {
-	l := &lone{wheel: w, stuck: stuck, standby: make(chan struct{}, 1)}
+func (l *lone) init(w *wheel.Wheel, stuck func(uint64)) {
+	l.wheel, l.stuck = w, stuck
 	l.timer.Init(l)
-	return l
+}
+
+// hold begins what the watch is to look at, and returns the state meanwhile.
+// REQUIRES: the reading is the caller's.
+func (l *lone) hold() uint64 {
+	held := after(l.state.Load(), modeHeld)
+	l.state.Store(held)
+	l.watch()
+	return held
 }
 
 // read lets the reader read on, unless the state is another by now.
@@ -127,54 +129,6 @@ func (l *lone) stop() { l.wheel.Stop(&l.timer) }
 // errReplaced ends a reader in whose place another goroutine reads.
 var errReplaced = errors.New("another goroutine reads")
 
-// Runner is a request that the reader may run.
-type Runner interface{ Run() }
-
-// RunHere has the reader run r, once Handler.Request has returned, instead of
-// another goroutine: it may if the request is alone on its connection. To be
-// called by Handler.Request itself, for handlers that are likely to return in
-// much less than a millisecond.
-func (in *Inbound) RunHere(r Runner) bool {
-	if in.Conn == nil || in.Conn.streak < loneCalls {
-		return false
-	}
-	l := in.Conn.lone.Load()
-	if l == nil {
-		l = newLone(in.Conn.cfg.Wheel, in.Conn.readElsewhere)
-		in.Conn.lone.Store(l)
-	}
-	l.here = r
-	return true
-}
-
-// runHere runs a handler as the reader.
-func (c *ServerConn) runHere(l *lone) error {
-	r := l.here
-	l.here = nil
-	held := after(l.state.Load(), modeHeld)
-	l.state.Store(held)
-	l.watch()
-	returned := false
-	defer func() {
-		if !returned && l.read(held) { // the handler ended its goroutine
-			go c.work(false, nil)
-		}
-	}()
-	r.Run()
-	returned = true
-	if !l.read(held) {
-		return errReplaced
-	}
-	return nil
-}
-
-// readElsewhere lets another goroutine read while the reader runs a handler.
-func (c *ServerConn) readElsewhere(held uint64) {
-	if c.lone.Load().read(held) {
-		go c.work(false, nil)
-	}
-}
-
 // standBy gives the reading away, and waits until it is the reader's again.
 func (c *clientRole) standBy() (waited bool, err error) {
 	if c.streak < loneCalls || c.r.partial() {
@@ -182,7 +136,8 @@ func (c *clientRole) standBy() (waited bool, err error) {
 	}
 	l := c.lone.Load()
 	if l == nil {
-		l = newLone(c.cfg.Wheel, c.conn().endLone)
+		l = &lone{standby: make(chan struct{}, 1)}
+		l.init(c.cfg.Wheel, c.conn().endLone)
 		c.lone.Store(l)
 	}
 	free := after(l.state.Load(), modeFree)

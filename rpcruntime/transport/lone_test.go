@@ -17,8 +17,8 @@ import (
 	"github.com/fairlead/fairlead/rpcruntime/wire"
 )
 
-// here is a Handler whose requests the connection's reader runs, if it may.
-type here struct {
+// inPlace is a Handler whose requests the connection's reader runs, if it may.
+type inPlace struct {
 	callee
 	run   func(in *Inbound)
 	byMe  chan struct{} // gets a value for each that the reader runs
@@ -26,17 +26,17 @@ type here struct {
 }
 
 type runner struct {
-	h  *here
+	h  *inPlace
 	in *Inbound
 }
 
 func (r runner) Run() { r.h.run(r.in) }
 
-func newHere(run func(in *Inbound)) *here {
-	return &here{callee: *newCallee(), run: run, byMe: make(chan struct{}, 1<<20)}
+func newInPlace(run func(in *Inbound)) *inPlace {
+	return &inPlace{callee: *newCallee(), run: run, byMe: make(chan struct{}, 1<<20)}
 }
 
-func (h *here) Request(in *Inbound) {
+func (h *inPlace) Request(in *Inbound) {
 	in.Keep()
 	if in.RunHere(runner{h, in}) {
 		h.byMe <- struct{}{}
@@ -48,10 +48,10 @@ func (h *here) Request(in *Inbound) {
 func echoBack(in *Inbound) { in.Respond(nil, bytes.Clone(in.Payload), wire.CompressNone) }
 
 // loneConn joins the two sides and makes calls until both use the shortcut.
-func loneConn(t *testing.T, run func(in *Inbound)) (*ClientConn, *ServerConn, *here, *caller) {
+func loneConn(t *testing.T, run func(in *Inbound)) (*ClientConn, *ServerConn, *inPlace, *caller) {
 	t.Helper()
 	near, far := tcpPair(t)
-	h, events, w := newHere(run), newCaller(), newWheel(t)
+	h, events, w := newInPlace(run), newCaller(), newWheel(t)
 	s := NewServer(far, Config{Wheel: w}, h, nil)
 	c := NewClient(near, Config{Wheel: w}, wire.Announcement{Caller: "test/caller", To: "test/echo"}, events)
 	t.Cleanup(func() {
@@ -64,7 +64,7 @@ func loneConn(t *testing.T, run func(in *Inbound)) (*ClientConn, *ServerConn, *h
 }
 
 // beLone makes calls until both sides use the shortcut.
-func beLone(t *testing.T, c *ClientConn, h *here) {
+func beLone(t *testing.T, c *ClientConn, h *inPlace) {
 	t.Helper()
 	for len(h.byMe) > 0 {
 		<-h.byMe
@@ -147,6 +147,33 @@ func TestLoneHandlerThatEndsItsGoroutine(t *testing.T) {
 		if _, err := echo(t.Context(), c, "after"); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// So may one in whose place another reads by then: its answer has been given.
+func TestHandlerThatBlocksAndEndsItsGoroutine(t *testing.T) {
+	release := make(chan struct{})
+	c, _, _, _ := loneConn(t, func(in *Inbound) {
+		exit := string(in.Payload) == "exit"
+		if exit {
+			<-release
+		}
+		echoBack(in)
+		if exit {
+			runtime.Goexit()
+		}
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := echo(t.Context(), c, "exit")
+		ended <- err
+	}()
+	if _, err := echo(t.Context(), c, "pass"); err != nil { // read by the other
+		t.Fatal(err)
+	}
+	close(release)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
 	}
 }
 

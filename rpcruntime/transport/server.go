@@ -62,6 +62,7 @@ type ServerConn struct {
 	// The reader's.
 	tellsLoad bool
 	loadAt    time.Time
+	here      *here
 
 	// first is fired once the first ordinary request was read.
 	first latch

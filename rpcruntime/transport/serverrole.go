@@ -27,15 +27,16 @@ func (c *serverRole) frame(f wire.Frame) error {
 		c.control(f)
 	default:
 		c.request(f)
-		if l := c.lone.Load(); l != nil && l.here != nil {
-			return c.conn().runHere(l)
+		if h := c.here; h != nil && h.next != nil {
+			return c.conn().runNext()
 		}
 	}
 	return nil
 }
 
-// standBy: the callee's reader leaves its place only while it runs a handler.
-func (c *serverRole) standBy() (bool, error) { return false, nil }
+// standBy: the callee's reader leaves its place only while it runs a handler, or
+// writes.
+func (c *serverRole) standBy() (bool, error) { return false, c.conn().writeHere() }
 
 func (c *serverRole) ended() {}
 
@@ -67,8 +68,7 @@ func (c *serverRole) request(f wire.Frame) {
 		Received: c.r.lastRead, size: int64(len(f.Meta) + len(f.Payload)),
 	}
 	c.r.unhold() // from here on it counts as a request
-	first, alone, refused := c.track(in)
-	c.note(alone && !c.r.partial())
+	first, refused := c.track(in)
 	if first {
 		c.firstRequest(f)
 	}
@@ -148,6 +148,10 @@ func (c *serverRole) quiet() {
 	c.mu.Lock()
 	c.running.trim()
 	c.mu.Unlock()
+	if c.here != nil && !c.here.standing.Load() {
+		c.here = nil
+		c.lone.Store(nil)
+	}
 }
 
 // silentBeats is after how many intervals without a byte a subscriber, which
