@@ -111,6 +111,15 @@ func TestDefinitionsGoForwardOnly(t *testing.T) {
 	if after := s.texts(t, objects); !slices.Equal(before, after) {
 		t.Errorf("objects changed:\n%s\n%s", before, after)
 	}
+	// The policy is gone, and forgotten a moment later; the chart looks for itself.
+	eventually(t, func() error {
+		o := s.definition(t)
+		o.SetAnnotations(nil)
+		return s.client.Update(t.Context(), o, client.DryRunAll)
+	})
+	if err := install(atVersion(t, "0.2.0")); err == nil || !strings.Contains(err.Error(), "older than those in the cluster") {
+		t.Errorf("installing an older chart over what was kept: %v", err)
+	}
 	if err := install(atVersion(t, "0.2.1")); err != nil {
 		t.Errorf("installing again over what was kept: %v", err)
 	}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -81,6 +82,24 @@ func TestImage(t *testing.T) {
 	if config.OS != "linux" || config.Architecture != "arm64" || config.Config.User != user || strings.Join(config.Config.Entrypoint, " ") != "/manager" ||
 		config.Config.Labels["org.opencontainers.image.version"] != "v1" {
 		t.Errorf("configuration %+v", config)
+	}
+	layers, err := image.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers, %v", len(layers), err)
+	}
+	packed, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	archive, err := io.ReadAll(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Go's reader does not mind an archive without its end; others do.
+	const block = 512
+	if len(archive)%block != 0 || !bytes.HasSuffix(archive, make([]byte, 2*block)) {
+		t.Errorf("the layer of %d bytes does not end as an archive does, in two empty blocks", len(archive))
 	}
 	content := mutate.Extract(image)
 	defer content.Close()
