@@ -20,7 +20,7 @@ import (
 type Identity struct {
 	// Namespace is that of its workload; empty when it does not say.
 	Namespace string
-	// PodUID counts before addresses.
+	// PodUID counts before addresses, where an endpoint names its Pod.
 	PodUID string
 	// Addresses are IP addresses, or with a port ip:port.
 	Addresses []string
@@ -88,12 +88,11 @@ func (o *Objects) Self(who Identity) Self {
 func (o *Objects) holders(who Identity) []*discoveryv1.EndpointSlice {
 	var keys []Key
 	if who.PodUID != "" {
-		keys = o.slicesWith.get("uid " + who.PodUID)
-	} else {
-		for _, a := range who.Addresses {
-			if ap, ok := parseAddress(a); ok {
-				keys = append(keys, o.slicesWith.get("ip "+ap.Addr().String())...)
-			}
+		keys = slices.Clone(o.slicesWith.get("uid " + who.PodUID))
+	}
+	for _, a := range who.Addresses {
+		if ap, ok := parseAddress(a); ok {
+			keys = append(keys, o.slicesWith.get("ip "+ap.Addr().String())...)
 		}
 	}
 	slices.SortFunc(keys, compareKeys)
@@ -142,8 +141,10 @@ func (s *Self) addInstance(i *Instance, who Identity) {
 	s.Zone = cmp.Or(s.Zone, i.Metadata["zone"])
 }
 
+// is says whether the subscriber is an endpoint. Slices made by hand name no Pods:
+// what they hold is found by address.
 func (who *Identity) is(e *entry) bool {
-	if who.PodUID != "" {
+	if who.PodUID != "" && e.podUID != "" {
 		return e.podUID == who.PodUID
 	}
 	return who.hasAddress(e.address)

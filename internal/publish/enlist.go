@@ -40,13 +40,13 @@ func added(before *policy.Part, parts []policy.Part) (fresh []policy.Endpoint) {
 
 // roll finds out which endpoints a subscriber is.
 type roll struct {
-	// ports are the ports at which a Pod, an address with its port, or an address
-	// alone is reached.
-	pods, addresses map[string][]string
+	// What follows are the ports at which a Pod, an address with its port, or an
+	// address alone is reached; bare has addresses of endpoints that name no Pod.
+	pods, addresses, bare map[string][]string
 }
 
 func newRoll(endpoints []policy.Endpoint) roll {
-	r := roll{pods: make(map[string][]string), addresses: make(map[string][]string)}
+	r := roll{pods: make(map[string][]string), addresses: make(map[string][]string), bare: make(map[string][]string)}
 	for i := range endpoints {
 		for _, address := range endpoints[i].Addresses {
 			host, port, err := net.SplitHostPort(address)
@@ -55,6 +55,9 @@ func newRoll(endpoints []policy.Endpoint) roll {
 			}
 			if uid := endpoints[i].PodUID; uid != "" {
 				r.pods[uid] = append(r.pods[uid], port)
+			} else {
+				r.bare[address] = append(r.bare[address], port)
+				r.bare[host] = append(r.bare[host], port)
 			}
 			r.addresses[address] = append(r.addresses[address], port)
 			r.addresses[host] = append(r.addresses[host], port)
@@ -64,13 +67,14 @@ func newRoll(endpoints []policy.Endpoint) roll {
 }
 
 // ports gives those at which a subscriber is reached; the Pod counts before
-// addresses, as everywhere.
+// addresses, where an endpoint names one.
 func (r roll) ports(who *registry.Identity) (ports []string) {
+	byAddress := r.addresses
 	if who.PodUID != "" {
-		return r.pods[who.PodUID]
+		ports, byAddress = slices.Clone(r.pods[who.PodUID]), r.bare
 	}
 	for _, address := range who.Addresses {
-		ports = append(ports, r.addresses[address]...)
+		ports = append(ports, byAddress[address]...)
 	}
 	return ports
 }

@@ -56,14 +56,16 @@ func TestInstancesLearnBeforeCallers(t *testing.T) {
 		who      registry.Identity
 		is       bool
 	}{
-		"by Pod":                 {pod, registry.Identity{PodUID: "uid", Addresses: []string{"10.9.9.9:80"}}, true},
-		"by address and port":    {bare, registry.Identity{Addresses: []string{"10.0.0.1:80"}}, true},
-		"by address":             {bare, registry.Identity{Addresses: []string{"10.0.0.1"}}, true},
-		"by the second address":  {pod, registry.Identity{Addresses: []string{"[fd00::1]:80"}}, true},
-		"another Pod there":      {pod, registry.Identity{PodUID: "other", Addresses: []string{"10.0.0.1:80"}}, false},
-		"another port":           {bare, registry.Identity{Addresses: []string{"10.0.0.1:81"}}, false},
-		"one that says nothing":  {bare, registry.Identity{}, false},
-		"one at another address": {bare, registry.Identity{Addresses: []string{"10.0.0.2:80"}}, false},
+		"by Pod":                  {pod, registry.Identity{PodUID: "uid", Addresses: []string{"10.9.9.9:80"}}, true},
+		"by address and port":     {bare, registry.Identity{Addresses: []string{"10.0.0.1:80"}}, true},
+		"by address":              {bare, registry.Identity{Addresses: []string{"10.0.0.1"}}, true},
+		"by the second address":   {pod, registry.Identity{Addresses: []string{"[fd00::1]:80"}}, true},
+		"another Pod there":       {pod, registry.Identity{PodUID: "other", Addresses: []string{"10.0.0.1:80"}}, false},
+		"a Pod that is not named": {bare, registry.Identity{PodUID: "uid", Addresses: []string{"10.0.0.1:80"}}, true},
+		"a Pod at another port":   {bare, registry.Identity{PodUID: "uid", Addresses: []string{"10.0.0.1:81"}}, false},
+		"another port":            {bare, registry.Identity{Addresses: []string{"10.0.0.1:81"}}, false},
+		"one that says nothing":   {bare, registry.Identity{}, false},
+		"one at another address":  {bare, registry.Identity{Addresses: []string{"10.0.0.2:80"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStack(t, StoreConfig{}, nil)
