@@ -27,6 +27,7 @@ import (
 	policystatus "github.com/fairlead/fairlead/controllers/policy/status"
 	"github.com/fairlead/fairlead/controllers/projection"
 	"github.com/fairlead/fairlead/controllers/registry"
+	"github.com/fairlead/fairlead/controllers/registry/admin"
 	"github.com/fairlead/fairlead/controllers/registry/gather"
 	"github.com/fairlead/fairlead/controllers/registry/publish"
 	"github.com/fairlead/fairlead/controllers/registry/serve"
@@ -97,15 +98,9 @@ func addControllers(mgr ctrl.Manager, o *Options) error {
 	if err != nil {
 		return err
 	}
-	published := func(*http.Request) error {
-		switch {
-		case !publisher.Ready():
-			return errors.New("not everything has been read and published yet")
-		case !endpoint.Listening():
-			return errors.New("the registry is not open yet: it waits for a certificate, or for the cluster's name")
-		default:
-			return nil
-		}
+	ready := &readiness{
+		definitions: served.Problem, waiting: publisher.Waiting, published: publisher.Ready, listening: endpoint.Listening,
+		log: log.WithName("ready"),
 	}
 	return errors.Join(
 		mgr.Add(whenServed(served, gatherer.Start)),
@@ -116,13 +111,29 @@ func addControllers(mgr ctrl.Manager, o *Options) error {
 		mgr.Add(manager.RunnableFunc(elector.Start)),
 		secure.addTo(mgr),
 		mgr.Add(clients),
+		addAdmin(mgr, o, endpoint),
 		servicestatus.New(publisher, writer).Register(mgr),
 		policystatus.NewCall(publisher, writer).Register(mgr),
 		policystatus.NewLimit(publisher, writer).Register(mgr),
 		mgr.AddHealthzCheck("process", healthz.Ping),
 		mgr.AddReadyzCheck("definitions", func(*http.Request) error { return served.Problem() }),
-		mgr.AddReadyzCheck("published", published),
+		mgr.AddReadyzCheck("published", ready.check),
+		mgr.AddReadyzCheck("callers", secure.judges),
 	)
+}
+
+// addAdmin adds the admin port, if there is to be one.
+func addAdmin(mgr ctrl.Manager, o *Options, endpoint *serve.Endpoint) error {
+	if !o.admin() {
+		return nil
+	}
+	port, err := admin.New(admin.Config{
+		Address: o.AdminAddress, Held: endpoint.Held, Listening: o.AdminListening, Metrics: o.Metrics, Log: o.Log.WithName("admin"),
+	})
+	if err != nil {
+		return err
+	}
+	return mgr.Add(manager.RunnableFunc(port.Start))
 }
 
 // whenServed starts something once the definitions in the cluster suit this

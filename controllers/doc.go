@@ -8,6 +8,7 @@
 //	registry/publish      compiles what changed and publishes it
 //	registry/serve        the endpoint at which clients subscribe
 //	registry/count        counts clients over all replicas
+//	registry/admin        the port at which administrators ask what clients hold
 //	rpcservice/status     writes the status of RPCServices
 //	policy/status         writes the status of policies, of both kinds
 //	projection            how statuses are written, and when

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/fairlead/fairlead/controllers/registry/admin"
 	"github.com/fairlead/fairlead/controllers/registry/serve"
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 )
@@ -64,6 +65,11 @@ type Options struct {
 	Listening func(net.Addr)
 	// MetricsAddress and HealthAddress are host:port; "0", the default, is off.
 	MetricsAddress, HealthAddress string
+	// AdminAddress, host:port on loopback, is where administrators ask what clients
+	// hold; "0", the default, is off. AdminListening, if not nil, is told of the
+	// address once it is open.
+	AdminAddress   string
+	AdminListening func(net.Addr)
 	// Epoch is a number to be raised when etcd was restored from a backup.
 	Epoch uint64
 	// LeaseNamespace and LeaseName say which Lease the writer of statuses holds;
@@ -123,8 +129,16 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("--registry-service: %w", err)
 		}
 	}
+	if o.admin() {
+		if err := admin.Check(o.AdminAddress); err != nil {
+			return fmt.Errorf("--admin-bind-address: %w", err)
+		}
+	}
 	return serve.Check(address, way != TLSNone, o.RegistryInsecure)
 }
+
+// admin says whether there is an admin port.
+func (o *Options) admin() bool { return o.AdminAddress != "" && o.AdminAddress != "0" }
 
 // tls gives the way in which connections are secured.
 func (o *Options) tls() string {

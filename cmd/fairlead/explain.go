@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/internal/explain"
+	"github.com/fairlead/fairlead/internal/publish"
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 )
 
@@ -42,6 +43,14 @@ func (f *objectFlags) check() error {
 	return nil
 }
 
+// instead names what is read instead of a cluster; empty if a cluster is.
+func (f *objectFlags) instead() string {
+	if f.folder != "" {
+		return "-f"
+	}
+	return ""
+}
+
 // connect finds the cluster and its namespace, which is not asked for anything yet.
 func (f *objectFlags) connect() (*explain.Cluster, string, error) {
 	return explain.Connect(f.kubeconfig, f.context)
@@ -62,6 +71,7 @@ func keyOf(name, namespace string) (explain.Key, error) {
 // explainFlags are those of `fairlead explain`.
 type explainFlags struct {
 	objectFlags
+	operator                  operatorFlags
 	caller, namespace, output string
 	timeout                   time.Duration
 }
@@ -78,22 +88,25 @@ and policies that name the service without effect.
 
 It compiles API objects here, by the operator's and the clients' own code, and so
 works while the operator is down. What you have no right to read is named, with
-what is not known for it. How many clients hold what is served is what the
-operator wrote into the status of the RPCService.
+what is not known for it.
+
+How many running callers in the caller's namespace have this policy, and which do
+not, is what the operator's replicas know.
 
 SERVICE is namespace/name of an RPCService, or name in your namespace. Of the
 caller only the namespace decides.
-` + objectEnvironment,
+` + objectEnvironment + "\n" + operatorEnvironment,
 		Example: `  fairlead explain --caller web/checkout shop/arith Arith.Mul
   fairlead explain --caller web/checkout shop/arith Arith.Mul -f ./manifests -o json`,
 		Args: exactly("SERVICE", "METHOD"),
 		RunE: f.run,
 	}
 	f.add(cmd)
+	f.operator.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.caller, "caller", "", "who calls, NAMESPACE/NAME")
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "the namespace of a SERVICE without one (default that of the context)")
-	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for the API server")
+	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for the API server, and for the operator's replicas")
 	flags.StringVarP(&f.output, "output", "o", "text", "text or json")
 	return cmd
 }
@@ -134,36 +147,45 @@ func (f *explainFlags) complete(args []string) error {
 	if i := strings.LastIndexByte(args[1], '.'); i <= 0 || i == len(args[1])-1 {
 		return usageErrorf("method %q is not PATH.METHOD, such as Arith.Mul", args[1])
 	}
-	return f.check()
+	if err := f.check(); err != nil {
+		return err
+	}
+	return f.operator.check(f.instead())
 }
 
 func (f *explainFlags) answer(ctx context.Context, service, method string) (*explain.Call, error) {
 	q := explain.Question{Method: method}
 	q.Caller.Namespace, q.Caller.Name, _ = strings.Cut(f.caller, "/")
-	var world *explain.World
-	var err error
 	if f.folder != "" {
+		var err error
 		if q.Service, err = keyOf(service, orDefault(f.namespace)); err != nil {
 			return nil, err
 		}
-		world, err = explain.ReadFolder(f.folder)
-	} else {
-		cluster, namespace, failed := f.connect()
-		if failed != nil {
-			return nil, failed
-		}
-		if f.namespace != "" {
-			namespace = f.namespace
-		}
-		if q.Service, err = keyOf(service, namespace); err != nil {
+		world, err := explain.ReadFolder(f.folder)
+		if err != nil {
 			return nil, err
 		}
-		world, err = cluster.Call(ctx, q.Service, q.Caller.Namespace)
+		return world.Call(q)
 	}
+	cluster, namespace, err := f.connect()
 	if err != nil {
 		return nil, err
 	}
-	return world.Call(q)
+	if f.namespace != "" {
+		namespace = f.namespace
+	}
+	if q.Service, err = keyOf(service, namespace); err != nil {
+		return nil, err
+	}
+	world, err := cluster.Call(ctx, q.Service, q.Caller.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := world.Call(q)
+	if err == nil && answer.Subscription != explain.Refused {
+		answer.Count(f.operator.ask(ctx, cluster, publish.HeldQuery{Services: []string{q.Service.String()}}))
+	}
+	return answer, err
 }
 
 // orDefault is what a manifest without a namespace is in.

@@ -184,7 +184,60 @@ func TestExplainCluster(t *testing.T) {
 	fairlead(t, ask(few, "web/checkout")...).says(t, exitOK, "stdout",
 		"retry.perTryTimeout   100ms", "you may not list rpccallpolicies.rpc.fairlead.dev in namespace web")
 
+	a.askReplicas(t, admin, few, ask)
 	a.besideOperator(t, ask(admin, "web/checkout", "-o", "json"))
+}
+
+// askReplicas has replicas that cannot be asked, for one reason after the other.
+// There is no kubelet here that would forward a port.
+func (a *apiServer) askReplicas(t *testing.T, admin, few string, ask func(kubeconfig, caller string, more ...string) []string) {
+	t.Helper()
+	const count = "the count of clients is that of the status"
+	ofAdmin := ask(admin, "web/checkout")
+	fairlead(t, ofAdmin...).says(t, exitOK, "stdout", "no replica of the operator is there: namespace fairlead-system", count)
+	elsewhere := ask(admin, "web/checkout", "--operator-namespace", "line")
+	fairlead(t, elsewhere...).says(t, exitOK, "stdout", "namespace line has no Pod", "retry.perTryTimeout")
+
+	forbidden := "you may not list pods in namespace fairlead-system (the role fairlead-explain there has that right)"
+	fairlead(t, ask(few, "web/checkout")...).says(t, exitOK, "stdout", forbidden, count, "retry.perTryTimeout")
+	fairlead(t, "status", "shop/arith", "--kubeconfig", few).says(t, exitOK, "stdout", forbidden, count, "shop/arith")
+
+	replica := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "fairlead-system", Name: "fairlead-manager-1", Labels: map[string]string{
+			"app.kubernetes.io/name": "fairlead", "app.kubernetes.io/component": "manager",
+		}},
+		Spec: corev1.PodSpec{
+			NodeName: "nowhere", Containers: []corev1.Container{{
+				Name: "manager", Image: "x", Ports: []corev1.ContainerPort{{Name: "admin", ContainerPort: 8082}},
+			}},
+		},
+	}
+	a.create(t, replica)
+	replica.Status = corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	if err := a.admin.Status().Update(t.Context(), replica); err != nil {
+		t.Fatal(err)
+	}
+	fairlead(t, ofAdmin...).says(t, exitOK, "stdout", "no replica of the operator answers: fairlead-manager-1 ", "nowhere", count)
+	var answer explain.Call
+	got := fairlead(t, ask(admin, "web/checkout", "-o", "json")...)
+	if err := json.Unmarshal([]byte(got.out), &answer); err != nil || answer.Callers != nil || !strings.Contains(answer.NotAsked, "fairlead-manager-1") || len(answer.Fields) == 0 {
+		t.Errorf("%v\n%s", err, got.out)
+	}
+	// Without the right to forward, one may list.
+	a.create(t,
+		&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "fairlead-system", Name: "lists"}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}},
+		}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "fairlead-system", Name: "lists"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "lists"},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "few"}},
+		})
+	said := ""
+	eventually(t, func() string { return said }, func() bool {
+		said = fairlead(t, ask(few, "web/checkout")...).out
+		return strings.Contains(said, "you may not create pods/portforward in namespace fairlead-system (the role") && strings.Contains(said, count)
+	})
 }
 
 // besideOperator compares what is explained with what an operator serves a

@@ -37,7 +37,12 @@ In clusters with MutatingAdmissionPolicies, the label
 rpc.fairlead.dev/config=mount on a Pod does the same.`,
 		Example: `  fairlead inject -f deployment.yaml | kubectl apply -f -
   helm template shop | fairlead inject -f -`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageErrorf("%q is one argument too many: name files with -f, as in fairlead inject -f %s", args[0], args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) == 0 {
 				return usageErrorf("which manifests? name them with -f FILE, or -f - for standard input")
@@ -58,11 +63,11 @@ rpc.fairlead.dev/config=mount on a Pod does the same.`,
 func injectFile(cmd *cobra.Command, file string, another bool) error {
 	in, err := readManifests(cmd, file)
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	out, found, err := inject.Manifests(in)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return usageErrorf("%s: %w", file, err)
 	}
 	for _, w := range found {
 		what := "has all it needs"

@@ -11,14 +11,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/internal/explain"
+	"github.com/fairlead/fairlead/internal/publish"
 )
 
 // statusFlags are those of `fairlead status`.
 type statusFlags struct {
 	objectFlags
 	registryFlags
-	all    bool
-	output string
+	operator operatorFlags
+	all      bool
+	output   string
 }
 
 func newStatusCommand() *cobra.Command {
@@ -32,18 +34,19 @@ its clients (those that hold what is served, out of all), the digest of what
 callers in the service's own namespace are served, and its age. What is out of
 order follows below.
 
-Readiness, endpoints and clients are what the operator wrote into the status; the
-digest is compiled here. With -f all of it is, and nobody counts clients. With
+Readiness and endpoints are what the operator wrote into the status, and clients
+what its replicas know now; the digest is compiled here. With -f all of it is, and nobody counts clients. With
 --registry, or where there is no cluster and FAIRLEAD_REGISTRY is set, the registry
 is asked, as a caller in your namespace: it lists no services, so they must be
 named, and it knows endpoints and digests only.
-` + objectEnvironment,
+` + objectEnvironment + "\n" + operatorEnvironment,
 		Example: `  fairlead status -A
   fairlead status shop/arith -o json
   fairlead status default/arith --registry 127.0.0.1:7443`,
 		RunE: f.run,
 	}
 	f.objectFlags.add(cmd)
+	f.operator.add(cmd)
 	f.registryFlags.add(cmd, 10*time.Second, "how long to wait for the API server, or for the registry")
 	cmd.Flags().Lookup("namespace").Usage = namespaceUsage
 	cmd.Flags().BoolVarP(&f.all, "all-namespaces", "A", false, "services of all namespaces")
@@ -59,6 +62,13 @@ func (f *statusFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	asks := len(f.addresses) > 0
+	instead := f.instead()
+	if asks {
+		instead = "--registry"
+	}
+	if err := f.operator.check(instead); err != nil {
+		return err
+	}
 	named := f.namespace
 	if err := f.complete(); err != nil {
 		return err
@@ -100,6 +110,9 @@ func (f *statusFlags) answer(ctx context.Context, args []string, asks bool, name
 	}
 	cluster, namespace, err := f.connect()
 	if errors.Is(err, explain.ErrNoCluster) && f.here.Registry() {
+		if err := f.operator.check("FAIRLEAD_REGISTRY"); err != nil {
+			return nil, err
+		}
 		return f.ofRegistry(ctx, args)
 	}
 	if err != nil {
@@ -112,7 +125,28 @@ func (f *statusFlags) answer(ctx context.Context, args []string, asks bool, name
 	if err != nil {
 		return nil, err
 	}
-	return cluster.StatusOf(ctx, keys, namespace, f.all)
+	status, err := cluster.StatusOf(ctx, keys, namespace, f.all)
+	if err == nil && len(status.Services) > 0 {
+		status.Count(f.operator.ask(ctx, cluster, f.query(keys, namespace)))
+	}
+	return status, err
+}
+
+// mostNamed bounds how many services a replica is asked for by name.
+const mostNamed = 50
+
+// query asks replicas for what is shown, or more.
+func (f *statusFlags) query(keys []explain.Key, namespace string) (q publish.HeldQuery) {
+	switch {
+	case len(keys) > mostNamed || f.all && len(keys) == 0:
+	case len(keys) > 0:
+		for _, k := range keys {
+			q.Services = append(q.Services, k.String())
+		}
+	default:
+		q.Namespace = namespace
+	}
+	return q
 }
 
 // ofRegistry asks for each service by itself.

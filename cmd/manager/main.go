@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 
 	log := zap.New(zap.UseFlagOptions(&logging))
-	ctrl.SetLogger(log)
+	ctrl.SetLogger(quiet(log))
 	klog.SetLogger(log.WithName("client-go"))
 	rest, err := ctrl.GetConfig()
 	if err != nil {
@@ -136,6 +136,9 @@ func registerFlags(flags *flag.FlagSet, o *controllers.Options) {
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081",
 		"`host:port` of /healthz and /readyz; 0 turns them off. Ready means that everything was published once; it stays so "+
 			"without the API server")
+	flags.StringVar(&o.AdminAddress, "admin-bind-address", "127.0.0.1:8082",
+		"`host:port`, on loopback only, at which /clients says which clients hold what; fairlead explain and fairlead status come there "+
+			"by port-forward. 0 turns it off")
 	flags.Uint64Var(&o.Epoch, "epoch", 0,
 		"raise this `number` on all replicas after etcd was restored from a backup: clients then take what is served as new, "+
 			"although its revisions are lower")

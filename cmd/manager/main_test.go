@@ -35,6 +35,7 @@ func TestFlags(t *testing.T) {
 		{name: "folder without files", args: []string{"--registry-tls=managed", "--registry-cert-dir=/x"}, names: "/x"},
 		{name: "both", args: []string{"--registry-bind-address=:7443", "--registry-tls=managed", "--registry-insecure-bind"}, names: "--registry-insecure-bind"},
 		{name: "no address to tell", args: []string{"--registry-bind-address=:7443", "--registry-advertise-address=registry"}, names: "--registry-advertise-address"},
+		{name: "open admin port", args: []string{"--admin-bind-address=:8082"}, names: "--admin-bind-address"},
 		{name: "no port", args: []string{"--registry-bind-address=127.0.0.1"}, names: "127.0.0.1"},
 		{name: "no cluster", args: []string{"--registry-bind-address=0.0.0.0:7443", "--registry-insecure-bind"}, names: "--kubeconfig"},
 	}

@@ -348,3 +348,16 @@ func TestReplicasKnowEachOther(t *testing.T) {
 		}
 	})
 }
+
+// TestManualHasEveryReason: docs/operations.md says what to do about each.
+func TestManualHasEveryReason(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reason := range reasons() {
+		if !strings.Contains(string(text), "\n| `"+reason+"` | ") {
+			t.Errorf("docs/operations.md has no row for the reason %s", reason)
+		}
+	}
+}

@@ -104,3 +104,9 @@ func (p *pods) get(uid string) (found pod, there, listed bool) {
 	found, there = p.byUID[types.UID(uid)]
 	return found, there, p.listed
 }
+
+// Ready says whether tokens can be judged: all Pods were listed. It stays so.
+func (v *Verifier) Ready() bool {
+	_, _, listed := v.pods.get("")
+	return listed
+}

@@ -4,6 +4,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -71,8 +71,8 @@ type Verifier struct {
 	reviewer *reviewer
 	refused  *prometheus.CounterVec
 	reviews  *prometheus.CounterVec
-	// said bounds how often a refusal is logged.
-	said rate.Sometimes
+	// complaints bounds how often a refusal is logged.
+	complaints *complaints
 
 	mu  sync.Mutex // guards own
 	own bearer     // zero before it was read
@@ -87,7 +87,7 @@ func New(cfg Config) (*Verifier, error) {
 		cfg.Gone = func(string) {}
 	}
 	v := &Verifier{
-		cfg: cfg, pods: newPods(cfg.Gone), said: rate.Sometimes{Interval: time.Second},
+		cfg: cfg, pods: newPods(cfg.Gone), complaints: newComplaints(cfg.Now),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_registry_refused_total", Help: "Subscriptions that were refused because of who subscribes, by reason.",
 		}, []string{"reason"}),
@@ -146,10 +146,11 @@ func (v *Verifier) Authenticate(ctx context.Context, token string, declared Decl
 		}, nil
 	}
 	v.refused.WithLabelValues(reason).Inc()
-	v.said.Do(func() {
-		v.cfg.Log.Info("a subscriber is refused; further ones may not be logged, but are counted", "reason", reason,
-			"declaredNamespace", short(declared.Namespace), "declaredPod", short(declared.PodUID), "error", err.Error())
-	})
+	bearerOf := cmp.Or(who, bearer{namespace: short(declared.Namespace), podUID: short(declared.PodUID)})
+	if before, say := v.complaints.about(bearerOf, reason); say {
+		v.cfg.Log.Info("a subscriber is refused; while that goes on it is said again after ten minutes", "reason", reason,
+			"namespace", bearerOf.namespace, "pod", cmp.Or(bearerOf.pod, bearerOf.podUID), "error", err.Error(), "unsaidBefore", before)
+	}
 	if reason == ReasonUnverifiable {
 		return nil, status.Errorf(status.Unavailable, "the token cannot be judged now: %v", err).WithRetryAfter(time.Second)
 	}
@@ -243,10 +244,11 @@ func (v *Verifier) place(who bearer, declared Declared) (reason string, err erro
 	case found.namespace != who.namespace || found.name != who.pod || found.serviceAccount != who.serviceAccount:
 		return ReasonPod, errors.New("the token and its Pod do not agree")
 	case declared.Namespace != "" && declared.Namespace != who.namespace:
-		return ReasonIdentity, fmt.Errorf("the process says that it is of the namespace %q, and its token is of %q: leave FAIRLEAD_NAMESPACE out, or correct it",
-			short(declared.Namespace), who.namespace)
+		return ReasonIdentity, fmt.Errorf("the process says that it is of the namespace %q, and its token is of %q: take away or correct what says so, "+
+			"FAIRLEAD_NAMESPACE, WithNamespace or the mounted file namespace; without these it goes by its token", short(declared.Namespace), who.namespace)
 	case declared.PodUID != "" && declared.PodUID != who.podUID:
-		return ReasonIdentity, errors.New("the process says that it is another Pod than its token says: leave FAIRLEAD_POD_UID out, or correct it")
+		return ReasonIdentity, errors.New("the process says that it is another Pod than its token says: take away or correct what says so, " +
+			"FAIRLEAD_POD_UID or the mounted file pod-uid")
 	default:
 		return "", nil
 	}

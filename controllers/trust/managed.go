@@ -125,12 +125,18 @@ func (m *Managed) Start(ctx context.Context) error {
 			Namespace: m.cfg.Namespace, Name: m.cfg.Secret, Log: m.cfg.Log,
 		}, (*keeper)(m))
 	})
+	m.run(ctx)
+	return nil
+}
+
+// run decides and signs until ctx ends.
+func (m *Managed) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-timer.C:
 		case <-m.wake:
 		}

@@ -5,13 +5,19 @@ package trust
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
 // secretOf is the Secret with a material, of a revision.
@@ -93,4 +99,57 @@ func TestFollower(t *testing.T) {
 	if serial() != switched || changes != 4 {
 		t.Error("what is broken, old or gone was followed")
 	}
+}
+
+// secrets is an API server that takes every Secret; the rest of it is nil.
+type secrets struct {
+	corev1client.CoreV1Interface
+	corev1client.SecretInterface
+	applied []time.Time
+}
+
+func (s *secrets) Secrets(string) corev1client.SecretInterface { return s }
+
+func (s *secrets) Apply(context.Context, *applycorev1.SecretApplyConfiguration, metav1.ApplyOptions) (*corev1.Secret, error) {
+	s.applied = append(s.applied, time.Now())
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "7"}}, nil
+}
+
+// TestFirstInstallIsQuick: it is heard that there is no Secret before this replica
+// may decide, and nobody is ready until there is one.
+func TestFirstInstallIsQuick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &secrets{}
+		var held atomic.Bool
+		var looked atomic.Int64
+		m, err := NewManaged(Config{
+			Client: api, Namespace: "ns", Secret: "name", Hosts: []string{"registry"}, Metrics: prometheus.NewRegistry(),
+			May: func() bool { looked.Add(1); return held.Load() },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { m.run(ctx) })
+		defer running.Wait()
+		defer stop()
+		(*keeper)(m).Replace(nil)
+		time.Sleep(3*time.Second + 200*time.Millisecond) // of the bubble
+		held.Store(true)
+		since := time.Now()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(api.applied) == 0 || api.applied[0].Sub(since) > time.Second {
+			t.Fatalf("an authority was made at %v, after the Lease came at %s", api.applied, since)
+		}
+		(*keeper)(m).Set(secretOf(t, m.material, "7"))
+		synctest.Wait()
+		before := looked.Load()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := looked.Load() - before; n > 61 || len(api.applied) > 1+int(time.Minute/m.cfg.Every) {
+			t.Errorf("with an authority it was looked %d times in ten minutes; %d writes", n, len(api.applied))
+		}
+	})
 }

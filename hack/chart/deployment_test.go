@@ -82,6 +82,8 @@ func TestArguments(t *testing.T) {
 	}{
 		{nil, common},
 		{values{"metrics.enabled": false}, []string{common[0], common[1], "--metrics-bind-address=0"}},
+		{values{"admin.enabled": false}, append(slices.Clone(common), "--admin-bind-address=0")},
+		{values{"admin.port": 9082}, append(slices.Clone(common), "--admin-bind-address=127.0.0.1:9082")},
 		{values{"registry.port": 9443, "metrics.port": 9090}, []string{"--registry-bind-address=:9443", common[1], "--metrics-bind-address=:9090"}},
 		{values{"registry.tls.mode": "files"}, append(slices.Clone(common), "--registry-tls=files", "--registry-cert-dir=/etc/fairlead/tls")},
 		{values{"registry.advertiseAddresses": []any{"a.example:1", "[2001:db8::1]:2"}},
@@ -98,13 +100,19 @@ func TestArguments(t *testing.T) {
 
 // TestPorts: whatever the ports are, what refers to them follows by name.
 func TestPorts(t *testing.T) {
-	r := mustRender(t, "fairlead", values{"registry.port": 9443, "metrics.port": 9090, "networkPolicy.enabled": true}, modern)
+	r := mustRender(t, "fairlead", values{"registry.port": 9443, "metrics.port": 9090, "admin.port": 9082, "networkPolicy.enabled": true}, modern)
 	named := map[string]int32{}
 	for _, p := range deployment(t, r).Spec.Template.Spec.Containers[0].Ports {
 		named[p.Name] = p.ContainerPort
 	}
-	if want := fmt.Sprint(map[string]int32{"registry": 9443, "metrics": 9090, "health": 8081}); fmt.Sprint(named) != want {
+	if want := fmt.Sprint(map[string]int32{"registry": 9443, "metrics": 9090, "health": 8081, "admin": 9082}); fmt.Sprint(named) != want {
 		t.Errorf("ports %v, want %s", named, want)
+	}
+	// The admin port is on loopback: nothing leads there.
+	for _, o := range r.objects {
+		if text := fmt.Sprint(o.Object["spec"]); o.GetKind() != "Deployment" && (strings.Contains(text, "admin") || strings.Contains(text, "9082")) {
+			t.Errorf("%s %s leads to the admin port: %s", o.GetKind(), o.GetName(), text)
+		}
 	}
 	for service, port := range map[string]string{"fairlead-registry": "registry", "fairlead-metrics": "metrics"} {
 		ports := at(t, r.find("Service", service), "spec", "ports").([]any)

@@ -30,6 +30,7 @@ var switches = []aSwitch{
 	{"rbac", values{"rbac.create": true}, values{"rbac.create": false},
 		[]string{"ClusterRole/fairlead-manager", "ClusterRoleBinding/fairlead-manager", "Role/fairlead-manager", "RoleBinding/fairlead-manager"}},
 	{"rbac.aggregate", values{"rbac.aggregate": true}, values{"rbac.aggregate": false}, people()},
+	{"admin", values{"admin.enabled": true}, values{"admin.enabled": false}, []string{"Role/fairlead-explain"}},
 	{"metrics", values{"metrics.enabled": true}, values{"metrics.enabled": false}, []string{"Service/fairlead-metrics"}},
 	{"metrics.serviceMonitor", values{"metrics.serviceMonitor.enabled": true}, values{"metrics.serviceMonitor.enabled": false},
 		[]string{"ServiceMonitor/fairlead-manager"}},
@@ -73,7 +74,7 @@ func choose(on func(i int, s aSwitch) bool) (values, []string) {
 		switch {
 		case !chosen[s.name]:
 		case s.name == "metrics.serviceMonitor" && !chosen["metrics"]: // there is nothing to scrape
-		case s.name == "rbac.aggregate" && !chosen["rbac"]:
+		case (s.name == "rbac.aggregate" || s.name == "admin") && !chosen["rbac"]:
 		default:
 			want = append(want, s.objects...)
 		}
@@ -120,7 +121,7 @@ func TestSwitches(t *testing.T) {
 // TestDefaults: what is on without a word said.
 func TestDefaults(t *testing.T) {
 	_, want := choose(func(_ int, s aSwitch) bool {
-		return slices.Contains([]string{"podDisruptionBudget", "serviceAccount", "rbac", "rbac.aggregate", "metrics"}, s.name)
+		return slices.Contains([]string{"podDisruptionBudget", "serviceAccount", "rbac", "rbac.aggregate", "admin", "metrics"}, s.name)
 	})
 	if got := mustRender(t, "fairlead", nil, oldest).kinds(); !slices.Equal(got, want) {
 		t.Errorf("an old cluster:\ngot  %s\nwant %s", got, want)

@@ -6,7 +6,6 @@ package publish
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 	"github.com/fairlead/fairlead/rpcruntime/registry"
@@ -63,15 +62,10 @@ func (s *subscriber) reconsider(sub *subscription) {
 	}
 }
 
-// sendAway drains a connection. The Service waits for it.
-func (s *Service) sendAway(conn *transport.ServerConn, why string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return
-	}
+// leaves sends a connection away, and says why.
+func (s *Service) leaves(conn *transport.ServerConn, why string) {
 	s.cfg.Log.Info("a connection is drained", "reason", why, "subscriber", conn.RemoteAddr().String())
-	s.running.Go(func() { conn.Drain(time.Second, drainProof) })
+	s.sendAway(conn)
 }
 
 // forbidden refuses subscriptions that are not admitted. They stand: a change

@@ -56,13 +56,18 @@ func (s *Service) Clients() []ClientCount {
 // Connections counts connections that subscribe to something, each once.
 func (s *Service) Connections() (n int) {
 	for _, subscriber := range s.all() {
-		subscriber.mu.Lock()
-		if len(subscriber.subs) > 0 {
+		if subscriber.subscribes() {
 			n++
 		}
-		subscriber.mu.Unlock()
 	}
 	return n
+}
+
+// subscribes says whether a connection subscribes to something.
+func (s *subscriber) subscribes() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.subs) > 0
 }
 
 // all gives the subscribers as they are now.

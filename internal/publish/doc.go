@@ -13,7 +13,8 @@
 // change once per role and overlay. A subscriber is a cursor per service: when
 // its connection is writable, transport asks it for frames, and it gives those by
 // which the newest state differs from what it sent last. What subscribers hold is
-// counted, and told to other replicas by Summary.
+// counted, and told to other replicas by Summary; a replica that has more than its
+// share of all sends some away.
 //
 // Concurrency: all exported methods may be called from any goroutine. Store and
 // Service have one goroutine each, and Service one per connection that waits for

@@ -131,11 +131,10 @@ func (s *subscriber) expiry() *time.Timer {
 	return time.NewTimer(time.Until(p.Expires))
 }
 
-// drain sends a connection away. The Service waits for it.
-func (s *Service) drain(conn *transport.ServerConn, why string, p *Principal) {
+// noteDrain says why a connection is sent away.
+func (s *Service) noteDrain(conn *transport.ServerConn, why string, p *Principal) {
 	s.cfg.Log.Info("a connection is drained", "reason", why, "namespace", p.Namespace, "serviceAccount", p.ServiceAccount,
 		"pod", p.Pod, "subscriber", conn.RemoteAddr().String())
-	s.running.Go(func() { conn.Drain(time.Second, drainProof) })
 }
 
 // DrainPod sends away the connections of a Pod that is gone.
@@ -147,7 +146,8 @@ func (s *Service) DrainPod(uid string) {
 	}
 	for conn, sub := range s.subscribers {
 		if p := sub.principal.Load(); p != nil && p.PodUID == uid {
-			s.drain(conn, "its Pod is gone", p)
+			s.noteDrain(conn, "its Pod is gone", p)
+			s.drain(conn)
 		}
 	}
 }

@@ -83,9 +83,11 @@ func TestCallsNeedAProof(t *testing.T) {
 	bubble(t, func(t *testing.T, b *world) {
 		s := b.guarded(passes{"good": {Namespace: "web"}, "other": {Namespace: "shop"}})
 		s.service.cfg.Registrar = nobody{}
-		source := &holderOf{}
-		source.set("bad")
-		b.watch(b.client(registry.Config{Token: source.get}), arith, policy.Caller)
+		nc, err := b.net.dial(t.Context(), "reg:1") // by hand: a client drops what is refused
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
 		conn := b.net.last("reg:1")
 		register := &registry.RegisterRequest{Service: arith, Address: "10.0.0.1:80"}
 		if _, err := s.service.Register(conn, register); status.CodeOf(err) != status.Unauthenticated {

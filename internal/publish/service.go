@@ -72,6 +72,8 @@ type Service struct {
 	// trust is what subscribers are to believe; nil for nothing.
 	trust atomic.Pointer[authorities]
 
+	balance balance
+
 	// stale has room for one: what is known of subscribers may have changed.
 	stale chan struct{}
 	// closing is closed by Close.
@@ -121,9 +123,9 @@ func (s *Service) subscriber(conn *transport.ServerConn) (*subscriber, error) {
 	s.lastID++
 	sub := &subscriber{
 		store: s.cfg.Store, conn: conn, id: s.lastID, subs: make(map[registry.ServiceRole]*subscription),
-		proven: make(chan struct{}, 1),
+		since: time.Now(), proven: make(chan struct{}, 1),
 	}
-	sub.leave = func(why string) { s.sendAway(conn, why) }
+	sub.leave = func(why string) { s.leaves(conn, why) }
 	s.subscribers[conn] = sub
 	conn.SetSubscribed(true)
 	conn.SetSource(sub)
@@ -155,7 +157,8 @@ func (s *Service) watchEnd(conn *transport.ServerConn, sub *subscriber) (lost bo
 		}
 		if p := sub.principal.Load(); p != nil && !p.Expires.IsZero() && !time.Now().Before(p.Expires) {
 			drained = true
-			s.drain(conn, "its token has expired, and no other came", p)
+			s.noteDrain(conn, "its token has expired, and no other came", p)
+			s.sendAway(conn)
 		}
 	}
 }

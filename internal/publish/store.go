@@ -268,17 +268,27 @@ func (s *Store) lastRevision() uint64 {
 // Digest gives the digest of what subscribers of a namespace get of a service
 // in a role; false when there is no such service.
 func (s *Store) Digest(service string, role policy.Role, namespace string) (policy.Digest, bool) {
+	names := s.parts(service, role, namespace)
+	if names == nil {
+		return policy.Digest{}, false
+	}
+	return policy.ServiceDigest(names), true
+}
+
+// parts gives the parts of that, sorted by name; nil when there is no such
+// service.
+func (s *Store) parts(service string, role policy.Role, namespace string) []policy.PartDigest {
 	s.mu.Lock()
 	e := s.entries[service]
 	s.mu.Unlock()
 	if e == nil {
-		return policy.Digest{}, false
+		return nil
 	}
 	st := e.state.Load()
 	if st == nil || st.removed {
-		return policy.Digest{}, false
+		return nil
 	}
-	return policy.ServiceDigest(st.names(st.key(role, namespace))), true
+	return st.names(st.key(role, namespace))
 }
 
 func (s *Store) entryLocked(service string) *entry {

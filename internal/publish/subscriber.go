@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 	"github.com/fairlead/fairlead/rpcruntime/registry"
@@ -29,6 +30,10 @@ type subscriber struct {
 	conn  waker
 	// id is unique within the Service.
 	id uint64
+	// since is when the connection came.
+	since time.Time
+	// away: the connection was told to go. Guarded by Service.mu.
+	away bool
 	// leave drains the connection, and says why. It does not block.
 	leave func(why string)
 
@@ -88,10 +93,14 @@ type subscription struct {
 	queued     bool
 	// admitted: the subscriber's namespace is among the service's consumers.
 	admitted bool
-	// acked is what the subscriber says that it holds, rejected what it says of
-	// the newest change.
+	// acked is what the subscriber says that it holds, since ackedAt; rejected is
+	// what it says of the newest change.
 	acked    policy.Digest
+	ackedAt  time.Time
 	rejected string
+	// ackedPolicy covers the parts that are no endpoints, of the newest state that
+	// is known to be held.
+	ackedPolicy policy.Digest
 }
 
 // dirty notes that a subscription may have something to send.
@@ -319,7 +328,7 @@ func (s *subscriber) subscribe(r *registry.Subscription, moved bool) (there, adm
 	sub := s.subs[key]
 	s.mu.Unlock()
 	if sub == nil {
-		sub = &subscription{owner: s, role: r.Role}
+		sub = &subscription{owner: s, role: r.Role, ackedAt: time.Now()}
 		if err := s.store.subscribe(sub, r.Service); err != nil {
 			return false, false, err
 		}
@@ -334,7 +343,7 @@ func (s *subscriber) subscribe(r *registry.Subscription, moved bool) (there, adm
 	}
 	s.mu.Lock()
 	if !r.Digest.IsZero() {
-		sub.acked = r.Digest
+		sub.hold(r.Digest, r.Parts)
 	}
 	sub.admitted = sub.entry.admits(sub.role, subscriberNamespace(&s.identity))
 	held, admitted := sub.held, sub.admitted
@@ -396,6 +405,7 @@ func (s *subscriber) ack(a *registry.Ack) (news bool) {
 		return false
 	}
 	news = a.Rejected != "" && a.Rejected != sub.rejected
-	sub.acked, sub.rejected = a.Digest, a.Rejected
+	sub.hold(a.Digest, sub.sent)
+	sub.rejected = a.Rejected
 	return news
 }

@@ -66,6 +66,9 @@ type Client struct {
 	dialAt        time.Time // not before
 	failures      int       // in a row
 	order         []string  // addresses still to be tried in this round
+	// brokeOff is why a connection was broken off last, as logged at brokeOffAt.
+	brokeOff   string
+	brokeOffAt time.Time
 
 	ackAt, lastAck time.Time // ackAt is zero when nothing is to be acked
 	trustAck       bool      // the authorities are to be acked, too

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,7 +28,7 @@ type Config struct {
 	// Dial opens a connection; nil means plain TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Identity is what the process says of itself. SetServing changes its
-	// Addresses.
+	// Addresses. An empty Instance is made up.
 	Identity Identity
 	// Transport sets up connections. Without a Wheel the client has its own; its
 	// limit of frames is raised to what the registry's need.
@@ -67,6 +68,9 @@ func (c Config) withDefaults() Config {
 	if c.Rand == nil {
 		c.Rand = rand.Uint64
 	}
+	if c.Identity.Instance == "" {
+		c.Identity.Instance = strconv.FormatUint(rand.Uint64(), 36) // not of Rand: it is to differ where that does not
+	}
 	if limit := &c.Transport.Limits.FrameBytes; *limit > 0 {
 		*limit = max(*limit, 2*ChunkBytes)
 	}
@@ -83,6 +87,9 @@ const (
 	// random between 0 and min(retryMax, retryBase*2^n).
 	retryBase = 100 * time.Millisecond
 	retryMax  = 3 * time.Second
+	// sayAgain is after how long the same reason for breaking off a connection is
+	// logged again.
+	sayAgain = 10 * time.Minute
 	// settledAfter is how long a connection must have served before its end
 	// counts as the first failure in a row.
 	settledAfter = 5 * time.Second

@@ -5,9 +5,12 @@ package registry
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-logr/logr/funcr"
 
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 	"github.com/fairlead/fairlead/rpcruntime/status"
@@ -103,6 +106,44 @@ func TestReconnectsWithFullJitter(t *testing.T) {
 		if got := len(n.take()); got != len(f.dials) {
 			t.Errorf("%d outcomes for %d attempts", got, len(f.dials))
 		}
+	})
+}
+
+// A client that is refused tries on for as long as it runs, and does not fill the
+// log of its program with it.
+func TestRefusalIsLoggedOnChange(t *testing.T) {
+	var mu sync.Mutex
+	var lines []string
+	cfg := Config{Addresses: []string{"a:1", "b:1"}, Log: funcr.New(func(_, args string) {
+		mu.Lock()
+		defer mu.Unlock()
+		lines = append(lines, args)
+	}, funcr.Options{})}
+	bubble(t, cfg, func(t *testing.T, f *fake, c *Client) {
+		why := "expired: the token"
+		f.answer = func(*SubscribeRequest) (*SubscribeReply, error) { return nil, status.New(status.Unauthenticated, why) }
+		said := func(what string, want int) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(lines) != want {
+				t.Errorf("%s: %d lines: %q", what, len(lines), lines)
+			}
+			lines = nil
+		}
+		c.Watch(arith, policy.Caller, &notes{})
+		f.pause(sayAgain - time.Minute)
+		if n := len(f.dials); n < 50 {
+			t.Fatalf("%d attempts only", n)
+		}
+		said("one reason", 1)
+		f.mu.Lock()
+		why = "audience: the token"
+		f.mu.Unlock()
+		f.pause(time.Minute)
+		said("another", 1)
+		f.pause(sayAgain)
+		said("the same, much later", 1)
 	})
 }
 

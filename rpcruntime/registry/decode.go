@@ -78,6 +78,8 @@ func (i *Identity) read(r *reader) {
 			i.Pod = r.text(maxText)
 		case "d":
 			i.Addresses = texts(r, policy.MaxAddresses)
+		case "i":
+			i.Instance = r.text(maxText)
 		default:
 			return false
 		}

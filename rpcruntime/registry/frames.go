@@ -70,6 +70,9 @@ type Identity struct {
 	Pod    string `msgpack:"p,omitempty"`
 	// Addresses are where it serves, host:port.
 	Addresses []string `msgpack:"d,omitempty"`
+	// Instance tells clients apart: the same on each connection of one, and another
+	// for every other. It is made up, and proves nothing.
+	Instance string `msgpack:"i,omitempty"`
 }
 
 // Self is what the registry knows of a subscriber.

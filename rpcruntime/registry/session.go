@@ -260,7 +260,14 @@ func (c *Client) breakOff(s *session, reason error) {
 	if s.ended {
 		return
 	}
-	c.cfg.Log.Info("connection to the registry given up", "address", s.address, "reason", reason.Error())
+	// Whoever is refused tries again every few seconds, for as long as it runs.
+	level, why := 0, strings.ReplaceAll(reason.Error(), s.address, "") // by every replica for the same
+	if c.brokeOff == why && time.Since(c.brokeOffAt) < sayAgain {
+		level = 1
+	} else {
+		c.brokeOff, c.brokeOffAt = why, time.Now()
+	}
+	c.cfg.Log.V(level).Info("connection to the registry given up", "address", s.address, "reason", reason.Error())
 	c.drop(s)
 	c.failed(s.address, reason)
 }

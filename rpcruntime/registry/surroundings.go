@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,7 +67,7 @@ func Look(getenv func(string) string) Surroundings {
 	s.Mounted = err == nil && info.IsDir()
 	s.CAFile = cmp.Or(getenv("FAIRLEAD_REGISTRY_CA"), filepath.Join(s.Dir, "ca.crt"))
 	s.TokenFile = cmp.Or(getenv("FAIRLEAD_TOKEN_FILE"), filepath.Join(s.Dir, "token"))
-	s.Namespace = cmp.Or(getenv("FAIRLEAD_NAMESPACE"), s.line("namespace"), line(podNamespace))
+	s.Namespace = cmp.Or(getenv("FAIRLEAD_NAMESPACE"), s.line("namespace"), line(podNamespace), s.tokenNamespace())
 	s.App = cmp.Or(getenv("FAIRLEAD_APP"), s.line("app"))
 	s.Pod, s.PodUID = s.line("pod-name"), cmp.Or(getenv("FAIRLEAD_POD_UID"), s.line("pod-uid"))
 	s.CacheDir = getenv("FAIRLEAD_CACHE_DIR")
@@ -89,6 +91,30 @@ func line(file string) string {
 		return ""
 	}
 	return text
+}
+
+// tokenNamespace is the namespace that the token was issued for; empty if it does
+// not say. The registry goes by it, so a Pod whose mount lacks the file namespace
+// is not refused for a name that it never gave.
+func (s *Surroundings) tokenNamespace() string {
+	text, err := readText(s.TokenFile, MaxToken)
+	parts := strings.Split(text, ".")
+	if err != nil || len(parts) != 3 {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	var claims struct {
+		Kubernetes struct {
+			Namespace string `json:"namespace"`
+		} `json:"kubernetes.io"`
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return ""
+	}
+	return claims.Kubernetes.Namespace
 }
 
 // readText reads a file of at most limit bytes, without the white space around.

@@ -5,6 +5,7 @@ package registry
 
 import (
 	"context"
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,36 @@ func TestFilesSayWhatTheEnvironmentDoesNot(t *testing.T) {
 	cfg = Config{}
 	if s.Configure(&cfg, nil, logr.Discard()); cfg.Resolve != nil || len(cfg.Addresses) != 2 {
 		t.Errorf("the file goes before the environment: %+v", cfg.Addresses)
+	}
+}
+
+// TestTokenSaysTheNamespace has mounts that were written by hand, without the
+// file namespace, in Pods that mount no other token.
+func TestTokenSaysTheNamespace(t *testing.T) {
+	token := func(claims string) string {
+		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln\n"
+	}
+	of := token(`{"aud":["fairlead"],"kubernetes.io":{"namespace":"shop"}}`)
+	for name, test := range map[string]struct {
+		files, env map[string]string
+		want       string
+	}{
+		"token":                 {map[string]string{"token": of}, nil, "shop"},
+		"file before token":     {map[string]string{"token": of, "namespace": "web"}, nil, "web"},
+		"environment before it": {map[string]string{"token": of}, map[string]string{"FAIRLEAD_NAMESPACE": "web"}, "web"},
+		"another cluster's":     {map[string]string{"token": token(`{"sub":"x"}`)}, nil, ""},
+		"no token":              {nil, nil, ""},
+		"not three parts":       {map[string]string{"token": "a.b"}, nil, ""},
+		"not base64":            {map[string]string{"token": "a.!.c"}, nil, ""},
+		"not JSON":              {map[string]string{"token": "a.AAAA.c"}, nil, ""},
+		"too long":              {map[string]string{"token": of + strings.Repeat(" ", MaxToken)}, nil, ""},
+	} {
+		if _, err := os.Stat(podNamespace); err == nil {
+			t.Skip("this runs in a Pod, whose own namespace goes first")
+		}
+		if got := around(t, test.files, test.env).Namespace; got != test.want {
+			t.Errorf("%s: namespace %q, want %q", name, got, test.want)
+		}
 	}
 }
 

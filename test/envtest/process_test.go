@@ -37,7 +37,7 @@ func TestProcess(t *testing.T) {
 	registry, health, metrics := freeAddress(t), freeAddress(t), freeAddress(t)
 	var logs bytes.Buffer
 	process := exec.CommandContext(t.Context(), binary, "--kubeconfig="+kubeconfig, "--registry-bind-address="+registry,
-		"--health-probe-bind-address="+health, "--metrics-bind-address="+metrics, "--lease-name=process-"+s.name, "--epoch=7",
+		"--health-probe-bind-address="+health, "--metrics-bind-address="+metrics, "--admin-bind-address=0", "--lease-name=process-"+s.name, "--epoch=7",
 		"--registry-drain-timeout=2s")
 	process.Stderr = &logs
 	if err := process.Start(); err != nil {

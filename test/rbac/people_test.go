@@ -79,3 +79,38 @@ func TestRolesForPeople(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainRole: whoever asks the replicas lists Pods and forwards ports in
+// the operator's namespace, and has no other right. It is part of no other role:
+// forwarding ports into these Pods is for whom it is given to.
+func TestExplainRole(t *testing.T) {
+	roles := read(t, "explain_role.yaml")
+	if len(roles) != 1 || roles[0].kind != "Role" || roles[0].name != "fairlead-explain" || roles[0].namespace != own || len(roles[0].labels) != 0 {
+		t.Fatalf("%+v", roles)
+	}
+	want := map[request]bool{
+		{verb: "list", resource: "pods", namespace: own}:               true, // which replicas there are
+		{verb: "create", resource: "pods/portforward", namespace: own}: true, // over SPDY, and from 1.35 over a WebSocket, too
+		{verb: "get", resource: "pods/portforward", namespace: own}:    true, // over a WebSocket
+	}
+	roles[0].each(func(q request) {
+		if !want[q] {
+			t.Errorf("%+v is in nobody's list", q)
+		}
+		delete(want, q)
+	})
+	for q := range want {
+		t.Errorf("%+v is not allowed", q)
+	}
+	for _, q := range []request{
+		{verb: "get", resource: "pods/portforward", name: "any", namespace: "shop"},
+		{verb: "create", resource: "pods/exec", name: "any", namespace: own},
+		{verb: "get", resource: "secrets", name: "fairlead-registry-ca", namespace: own},
+		{verb: "get", resource: "pods/log", name: "any", namespace: own},
+		{verb: "list", resource: "pods"},
+	} {
+		if allowed(roles, q) {
+			t.Errorf("%+v is allowed", q)
+		}
+	}
+}

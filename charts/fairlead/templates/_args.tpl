@@ -3,6 +3,11 @@
 - --registry-bind-address=:{{ .Values.registry.port }}
 - --health-probe-bind-address=:8081
 - --metrics-bind-address={{ if .Values.metrics.enabled }}:{{ .Values.metrics.port }}{{ else }}0{{ end }}
+{{- if not .Values.admin.enabled }}
+- --admin-bind-address=0
+{{- else if ne (int .Values.admin.port) 8082 }}
+- --admin-bind-address=127.0.0.1:{{ .Values.admin.port }}
+{{- end }}
 {{- if eq .Values.registry.tls.mode "files" }}
 - --registry-tls=files
 - --registry-cert-dir=/etc/fairlead/tls

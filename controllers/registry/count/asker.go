@@ -46,10 +46,11 @@ func (a *Asker) Secure(tlsNow func() *tls.Config, tokenFile string) {
 	a.tls, a.token = tlsNow, rpcruntime.TokenFile(tokenFile)
 }
 
-// Ask asks the replica at an address, after proving who asks.
-func (a *Asker) Ask(ctx context.Context, address string) (*publish.SummaryReply, error) {
+// Ask asks the replica at an address, after proving who asks, and tells it what
+// all have together.
+func (a *Asker) Ask(ctx context.Context, address string, all publish.Totals) (*publish.SummaryReply, error) {
 	client := a.client(address)
-	reply, err := a.ask(ctx, client)
+	reply, err := a.ask(ctx, client, all)
 	if err != nil {
 		// The next one goes by what is to be believed then.
 		a.drop(address, client)
@@ -57,7 +58,7 @@ func (a *Asker) Ask(ctx context.Context, address string) (*publish.SummaryReply,
 	return reply, err
 }
 
-func (a *Asker) ask(ctx context.Context, client *rpcruntime.Client) (*publish.SummaryReply, error) {
+func (a *Asker) ask(ctx context.Context, client *rpcruntime.Client, all publish.Totals) (*publish.SummaryReply, error) {
 	if a.token != nil {
 		token, err := a.token(ctx)
 		if err != nil {
@@ -68,7 +69,7 @@ func (a *Asker) ask(ctx context.Context, client *rpcruntime.Client) (*publish.Su
 			return nil, err
 		}
 	}
-	return rpcruntime.Call[publish.SummaryReply](ctx, client, registry.Path+"."+publish.MethodSummary, &publish.SummaryRequest{})
+	return rpcruntime.Call[publish.SummaryReply](ctx, client, registry.Path+"."+publish.MethodSummary, &publish.SummaryRequest{All: all})
 }
 
 func (a *Asker) drop(address string, client *rpcruntime.Client) {

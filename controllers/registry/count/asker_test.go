@@ -35,11 +35,11 @@ func replica(t *testing.T, token string) (address string) {
 			return new(registry.RenewReply), nil
 		})
 	rpcruntime.Handle(server, registry.Path+"."+publish.MethodSummary,
-		func(context.Context, *publish.SummaryRequest) (*publish.SummaryReply, error) {
+		func(_ context.Context, req *publish.SummaryRequest) (*publish.SummaryReply, error) {
 			if token != "" && !proven.Load() {
 				return nil, status.New(status.PermissionDenied, "who asks?")
 			}
-			return &publish.SummaryReply{Replica: "two", Counts: []publish.AckCount{{Service: cart, Clients: 7}}}, nil
+			return &publish.SummaryReply{Replica: "two", Clients: &req.All.Clients, Counts: []publish.AckCount{{Service: cart, Clients: 7}}}, nil
 		})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -73,10 +73,10 @@ func TestAsker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	open, guarded := replica(t, ""), replica(t, "secret")
-	if reply, err := a.Ask(ctx, open); err != nil || reply.Replica != "two" || reply.Counts[0].Clients != 7 {
+	if reply, err := a.Ask(ctx, open, publish.Totals{Clients: 5}); err != nil || reply.Replica != "two" || *reply.Clients != 5 || reply.Counts[0].Clients != 7 {
 		t.Errorf("got %+v, %v", reply, err)
 	}
-	if _, err := a.Ask(ctx, guarded); status.CodeOf(err) != status.PermissionDenied {
+	if _, err := a.Ask(ctx, guarded, publish.Totals{}); status.CodeOf(err) != status.PermissionDenied {
 		t.Errorf("without a proof: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "token")
@@ -84,7 +84,7 @@ func TestAsker(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Secure(nil, file)
-	if reply, err := a.Ask(ctx, guarded); err != nil || reply.Replica != "two" {
+	if reply, err := a.Ask(ctx, guarded, publish.Totals{}); err != nil || reply.Replica != "two" {
 		t.Errorf("with a proof: %+v, %v", reply, err)
 	}
 	a.Keep([]string{guarded})

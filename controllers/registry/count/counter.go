@@ -31,8 +31,9 @@ type Config struct {
 	Digest func(service string, role policy.Role, namespace string) (policy.Digest, bool)
 	// Peers gives the addresses at which there are replicas, this one or not.
 	Peers func() []string
-	// Ask asks the replica at an address.
-	Ask func(ctx context.Context, address string) (*publish.SummaryReply, error)
+	// Ask asks the replica at an address, and tells it what all had together in the
+	// last round.
+	Ask func(ctx context.Context, address string, all publish.Totals) (*publish.SummaryReply, error)
 	// Keep is told which addresses there are, after each round of asking.
 	Keep func(addresses []string)
 	// May says whether this replica writes statuses.
@@ -59,6 +60,9 @@ type Counter struct {
 	failed      prometheus.Counter
 	// told: the last census said something. The loop's.
 	told bool
+	// all is what all replicas had in the last round; zero if not all of them said
+	// so. The loop's.
+	all publish.Totals
 }
 
 // New makes a Counter. It does nothing before Start.
@@ -100,7 +104,7 @@ func (c *Counter) Start(ctx context.Context) error {
 func (c *Counter) round(ctx context.Context) {
 	if !c.cfg.May() {
 		if c.told {
-			c.told = false
+			c.told, c.all = false, publish.Totals{}
 			c.unreachable.Set(0)
 			c.cfg.Tell(compile.Census{})
 		}
@@ -113,13 +117,13 @@ func (c *Counter) round(ctx context.Context) {
 		return
 	}
 	c.unreachable.Set(float64(missing))
-	c.told = true
+	c.told, c.all = true, totals(replies, missing == 0)
 	c.cfg.Tell(c.census(replies, missing == 0))
 }
 
 // ask asks all at once, this one included: there are few replicas.
-func (c *Counter) ask(ctx context.Context, peers []string) (replies map[string][]publish.AckCount, missing int) {
-	replies = map[string][]publish.AckCount{c.cfg.Replica: c.cfg.Local()}
+func (c *Counter) ask(ctx context.Context, peers []string) (replies map[string]*publish.SummaryReply, missing int) {
+	replies = map[string]*publish.SummaryReply{c.cfg.Replica: {Counts: c.cfg.Local()}}
 	var mu sync.Mutex // guards what is returned, and found
 	found := false
 	if extra := len(peers) - maxReplicas; extra > 0 {
@@ -130,7 +134,7 @@ func (c *Counter) ask(ctx context.Context, peers []string) (replies map[string][
 		asking.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 			defer cancel()
-			reply, err := c.cfg.Ask(ctx, address)
+			reply, err := c.cfg.Ask(ctx, address, c.all)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -139,7 +143,7 @@ func (c *Counter) ask(ctx context.Context, peers []string) (replies map[string][
 				c.cfg.Log.V(1).Info("a replica does not tell its counts", "address", address, "reason", err.Error())
 				return
 			}
-			replies[reply.Replica] = reply.Counts
+			replies[reply.Replica] = reply
 			found = found || reply.Replica == c.cfg.Replica
 		})
 	}
@@ -152,6 +156,18 @@ func (c *Counter) ask(ctx context.Context, peers []string) (replies map[string][
 	return replies, missing
 }
 
+// totals adds up what all replicas have; it knows nothing if one has not said so.
+func totals(replies map[string]*publish.SummaryReply, complete bool) (all publish.Totals) {
+	for _, reply := range replies {
+		if !complete || reply.Clients == nil {
+			return publish.Totals{}
+		}
+		all.Clients += *reply.Clients
+		all.Replicas++
+	}
+	return all
+}
+
 // kind is what clients have in common.
 type kind struct {
 	role              policy.Role
@@ -161,7 +177,7 @@ type kind struct {
 }
 
 // census adds up.
-func (c *Counter) census(replies map[string][]publish.AckCount, complete bool) compile.Census {
+func (c *Counter) census(replies map[string]*publish.SummaryReply, complete bool) compile.Census {
 	type tally struct{ number, rejected int }
 	type view struct {
 		service, namespace string
@@ -169,8 +185,8 @@ func (c *Counter) census(replies map[string][]publish.AckCount, complete bool) c
 	}
 	served := map[view]policy.Digest{} // none is like no digest: nobody is current
 	sums := map[compile.Key]map[kind]tally{}
-	for _, counts := range replies {
-		for _, n := range counts {
+	for _, reply := range replies {
+		for _, n := range reply.Counts {
 			namespace, name, found := strings.Cut(n.Service, "/")
 			if !found {
 				continue

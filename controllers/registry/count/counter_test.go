@@ -37,6 +37,7 @@ type room struct {
 	leads   bool
 	told    []compile.Census
 	kept    []string
+	all     []publish.Totals // what those were told who were asked
 }
 
 func (r *room) set(f func()) {
@@ -45,9 +46,10 @@ func (r *room) set(f func()) {
 	f()
 }
 
-func (r *room) ask(ctx context.Context, address string) (*publish.SummaryReply, error) {
+func (r *room) ask(ctx context.Context, address string, all publish.Totals) (*publish.SummaryReply, error) {
 	r.mu.Lock()
 	reply := r.answers[address]
+	r.all = append(r.all, all)
 	r.mu.Unlock()
 	if reply == nil {
 		<-ctx.Done()
@@ -175,6 +177,47 @@ func TestReplicasAreAddedUp(t *testing.T) {
 		if got := gauge(t, metrics, "fairlead_replicas_unreachable"); got != 0 {
 			t.Errorf("%v replicas are unreachable, want 0", got)
 		}
+	})
+}
+
+// TestTotalsAreTold has two replicas, and tells them what both have in the round
+// after the one in which they said so.
+func TestTotalsAreTold(t *testing.T) {
+	play(t, func(t *testing.T, r *room, _ *prometheus.Registry) {
+		few, many := 3, 9
+		step := func(what string, want publish.Totals, f func()) {
+			t.Helper()
+			r.set(f)
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			r.set(func() {
+				if got := r.all[len(r.all)-1]; got != want {
+					t.Errorf("%s: told %+v, want %+v", what, got, want)
+				}
+			})
+		}
+		step("two", publish.Totals{Clients: 12, Replicas: 2}, func() {
+			r.leads, r.peers = true, []string{"one:1", "two:1", "two:2"}
+			r.answers["one:1"] = &publish.SummaryReply{Replica: "one", Clients: &few}
+			r.answers["two:1"] = &publish.SummaryReply{Replica: "two", Clients: &many}
+			r.answers["two:2"] = r.answers["two:1"]
+		})
+		step("one that does not say how many", publish.Totals{}, func() {
+			r.answers["two:1"] = &publish.SummaryReply{Replica: "two"}
+			r.answers["two:2"] = r.answers["two:1"]
+		})
+		step("both again", publish.Totals{Clients: 12, Replicas: 2}, func() {
+			r.answers["two:1"] = &publish.SummaryReply{Replica: "two", Clients: &many}
+			r.answers["two:2"] = r.answers["two:1"]
+		})
+		step("without the Lease", publish.Totals{Clients: 12, Replicas: 2}, func() { r.leads = false })
+		step("with it again", publish.Totals{Clients: 12, Replicas: 2}, func() { r.leads, r.all = true, nil })
+		r.set(func() {
+			if r.all[0].Replicas != 0 {
+				t.Errorf("told %+v of the time before it lost the Lease", r.all[0])
+			}
+		})
+		step("one that does not answer", publish.Totals{}, func() { r.peers = append(r.peers, "three:1") })
 	})
 }
 

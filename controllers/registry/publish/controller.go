@@ -70,10 +70,13 @@ type Controller struct {
 	metrics *metrics
 	ready   atomic.Bool
 	seen    atomic.Pointer[policy.AsOf]
+	// unlisted are the kinds that were not listed yet; nil before Run.
+	unlisted atomic.Pointer[[]string]
 
 	inbox struct {
 		sync.Mutex
 		events   []gather.Event
+		arrived  []time.Time // of each of events
 		readings []reading
 		announce bool
 		census   *compile.Census
@@ -142,8 +145,10 @@ func New(cfg Config) (*Controller, error) {
 
 // Receive takes an event. It does not block.
 func (c *Controller) Receive(e gather.Event) {
+	now := c.cfg.Now()
 	c.inbox.Lock()
 	c.inbox.events = append(c.inbox.events, e)
+	c.inbox.arrived = append(c.inbox.arrived, now)
 	c.inbox.Unlock()
 	c.kick()
 }
@@ -182,12 +187,22 @@ func (c *Controller) kick() {
 // Ready says whether everything was published once. It stays so.
 func (c *Controller) Ready() bool { return c.ready.Load() }
 
+// Waiting names the kinds that were not listed yet, sorted; running is false before
+// Run is called. It may be called from any goroutine.
+func (c *Controller) Waiting() (kinds []string, running bool) {
+	if p := c.unlisted.Load(); p != nil {
+		return *p, true
+	}
+	return nil, false
+}
+
 // Seen gives, for each kind, the revision up to which all has been published.
 func (c *Controller) Seen() policy.AsOf { return *c.seen.Load() }
 
 // Run publishes into the store until ctx ends.
 func (c *Controller) Run(ctx context.Context, into Store) {
 	defer c.readers.Wait()
+	c.unlisted.Store(c.world.unlisted())
 	// What follows from events before everything is listed is kept until then.
 	pending := newEffects()
 	for {
@@ -198,6 +213,7 @@ func (c *Controller) Run(ctx context.Context, into Store) {
 		}
 		announce := c.take(ctx, pending)
 		if !c.world.synced() {
+			c.unlisted.Store(c.world.unlisted())
 			continue
 		}
 		first := !c.ready.Load()
@@ -205,7 +221,9 @@ func (c *Controller) Run(ctx context.Context, into Store) {
 			c.world.all(pending, first)
 		}
 		c.publish(into, pending)
+		c.metrics.changesPublished(pending.arrived, c.cfg.Now())
 		if first {
+			c.unlisted.Store(c.world.unlisted())
 			into.SetReady()
 			c.ready.Store(true)
 			c.cfg.Log.Info("published everything once; serving", "services", len(c.world.objects.Services()))
@@ -218,16 +236,18 @@ func (c *Controller) Run(ctx context.Context, into Store) {
 // take applies all that waits.
 func (c *Controller) take(ctx context.Context, out *effects) (announce bool) {
 	c.inbox.Lock()
-	events, readings := c.inbox.events, c.inbox.readings
+	events, arrived, readings := c.inbox.events, c.inbox.arrived, c.inbox.readings
 	announce = c.inbox.announce
 	census := c.inbox.census
-	c.inbox.events, c.inbox.readings, c.inbox.announce, c.inbox.census = nil, nil, false, nil
+	c.inbox.events, c.inbox.arrived, c.inbox.readings, c.inbox.announce, c.inbox.census = nil, nil, nil, false, nil
 	c.inbox.Unlock()
 	if census != nil {
 		c.takeCensus(census, out)
 	}
-	for _, e := range events {
-		c.world.apply(e, out)
+	for i, e := range events {
+		if c.world.apply(e, out) && c.ready.Load() {
+			out.arrived = append(out.arrived, arrived[i])
+		}
 		c.metrics.heard(e.Kind, c.cfg.Now())
 	}
 	for _, r := range readings {

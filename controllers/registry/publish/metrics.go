@@ -15,6 +15,7 @@ import (
 // metrics has a bounded number of series: by kind and state, never by object.
 type metrics struct {
 	compiles  prometheus.Histogram
+	delays    prometheus.Histogram
 	publishes prometheus.Counter
 	services  prometheus.Gauge
 	seen      *prometheus.GaugeVec
@@ -28,6 +29,12 @@ func newMetrics(into prometheus.Registerer) (*metrics, error) {
 		compiles: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "fairlead_compile_duration_seconds", Help: "How long it took to compile one service.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 8),
+		}),
+		delays: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fairlead_publish_delay_seconds",
+			Help: "From when a change of an object came from the API server to when what follows from it was published. " +
+				"What is held back to be merged with more is not in it.",
+			Buckets: []float64{.00025, .0005, .001, .0015, .002, .003, .004, .005, .0075, .01, .025, .05, .1, .25, 1, 5},
 		}),
 		publishes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairlead_publishes_total", Help: "Services handed to the registry's store, changed or not.",
@@ -48,12 +55,19 @@ func newMetrics(into prometheus.Registerer) (*metrics, error) {
 			Name: "fairlead_gone_held", Help: "Objects whose deletion is not believed: waiting for their definition to be read, or frozen because it went with them.",
 		}, []string{"kind", "state"}),
 	}
-	for _, c := range []prometheus.Collector{m.compiles, m.publishes, m.services, m.seen, m.moved, m.heldBack, m.holding} {
+	for _, c := range []prometheus.Collector{m.compiles, m.delays, m.publishes, m.services, m.seen, m.moved, m.heldBack, m.holding} {
 		if err := into.Register(c); err != nil {
 			return nil, fmt.Errorf("publish: %w", err)
 		}
 	}
 	return m, nil
+}
+
+// changesPublished notes that what follows from changes is published.
+func (m *metrics) changesPublished(arrived []time.Time, now time.Time) {
+	for _, at := range arrived {
+		m.delays.Observe(now.Sub(at).Seconds())
+	}
 }
 
 func (m *metrics) compiled(took time.Duration) { m.compiles.Observe(took.Seconds()) }

@@ -71,11 +71,15 @@ type fact struct {
 type effects struct {
 	// services are to be compiled.
 	services map[key]struct{}
+	// concerned counts how often one was put there.
+	concerned int
 	// changed are own objects whose status may have to be written anew; true for
 	// those of which nothing but the status, or the number of clients, has changed.
 	changed map[name]bool
 	// ask are own kinds whose definition has to be read.
 	ask map[string]struct{}
+	// arrived is when each change came that services are to be compiled for.
+	arrived []time.Time
 	// place: slices or services have changed, so what a subscriber is may have.
 	place bool
 }
@@ -99,8 +103,21 @@ func newWorld() *world {
 // synced says whether every kind was listed.
 func (w *world) synced() bool { return len(w.listed) == len(w.facts) }
 
-// apply takes up one event.
-func (w *world) apply(e gather.Event, out *effects) {
+// unlisted names the kinds that were not, sorted.
+func (w *world) unlisted() *[]string {
+	kinds := []string{}
+	for kind := range w.facts {
+		if _, listed := w.listed[kind]; !listed {
+			kinds = append(kinds, kind)
+		}
+	}
+	slices.Sort(kinds)
+	return &kinds
+}
+
+// apply takes up one event, and says whether services are to be compiled for it.
+func (w *world) apply(e gather.Event, out *effects) bool {
+	concerned := out.concerned
 	switch e.Op {
 	case gather.List:
 		w.list(e, out)
@@ -111,6 +128,7 @@ func (w *world) apply(e gather.Event, out *effects) {
 	case gather.Mark:
 	}
 	w.latest[e.Kind] = max(w.latest[e.Kind], e.Revision)
+	return out.concerned > concerned
 }
 
 func (w *world) list(e gather.Event, out *effects) {
@@ -259,6 +277,7 @@ func (e *effects) counted(n name) {
 }
 
 func (e *effects) concern(services []key) {
+	e.concerned += len(services)
 	for _, k := range services {
 		e.services[k] = struct{}{}
 	}

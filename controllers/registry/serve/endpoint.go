@@ -174,6 +174,15 @@ func (e *Endpoint) Acks() []publish.AckCount {
 	return nil
 }
 
+// Held says what the clients of this replica hold; nobody is one while it does
+// not serve.
+func (e *Endpoint) Held(q publish.HeldQuery) publish.Held {
+	if s := e.service.Load(); s != nil {
+		return s.Held(q)
+	}
+	return publish.Held{Replica: e.cfg.Replica, At: time.Now(), Served: []publish.Served{}, Clients: []publish.HeldClient{}}
+}
+
 // Digest gives what subscribers of a namespace are served of a service in a role;
 // false when there is no such service here.
 func (e *Endpoint) Digest(service string, role policy.Role, namespace string) (policy.Digest, bool) {

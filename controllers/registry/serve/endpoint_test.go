@@ -84,7 +84,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal("the registry has a method Explode")
 	}
 	for name, want := range map[string]float64{
-		"fairlead_registry_clients": 1, "fairlead_registry_subscriptions": 3, "fairlead_conn_open": 2, "fairlead_server_refused_total": 1,
+		"fairlead_registry_clients": 1, "fairlead_registry_clients_sent_away_total": 0, "fairlead_registry_subscriptions": 3, "fairlead_conn_open": 2, "fairlead_server_refused_total": 1,
 	} {
 		if got, found := value(t, metrics, name); !found || got != want {
 			t.Errorf("%s is %v (there: %v), want %v", name, got, found, want)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/compile"
+	"github.com/fairlead/fairlead/internal/publish"
 	"github.com/fairlead/fairlead/rpcruntime/policy"
 )
 
@@ -51,6 +52,10 @@ type Call struct {
 	Digest string `json:"digest,omitempty"`
 	// Clients are those of the service, by its status.
 	Clients *Clients `json:"clients,omitempty"`
+	// Callers are those that run, as the operator's replicas say; nil when none
+	// answered, and NotAsked says why.
+	Callers  *Callers `json:"callers,omitempty"`
+	NotAsked string   `json:"notAsked,omitempty"`
 	// Fields are the policy in force; none when the caller may not subscribe.
 	Fields    []Field    `json:"fields"`
 	Fallbacks []Fallback `json:"fallbacks"`
@@ -60,6 +65,8 @@ type Call struct {
 	NotRead  []NotRead  `json:"notRead"`
 
 	offline bool
+	// policyDigest is of the policy, as publish.PolicyDigest; empty when not known.
+	policyDigest string
 }
 
 // Name is an object's.
@@ -177,6 +184,9 @@ func (w *World) Call(q Question) (*Call, error) {
 	if !w.noDigest {
 		c.Digest = snapshot.Digest.Short()
 	}
+	if !w.noPolicy {
+		c.policyDigest = policyDigest(out.PartsFor(policy.Caller, q.Caller.Namespace))
+	}
 	c.policy(snapshot.Effective(q.Method))
 	instance, err := policy.Decode(c.Service, policy.Server, out.PartsFor(policy.Server, ""))
 	if err != nil {
@@ -214,6 +224,15 @@ func (w *World) subscription(out compile.ServiceOutput, caller string) string {
 	default:
 		return Refused
 	}
+}
+
+// policyDigest is of what callers go by, endpoints aside.
+func policyDigest(parts []policy.Part) string {
+	digests := make([]policy.PartDigest, 0, len(parts))
+	for i := range parts {
+		digests = append(digests, policy.PartDigest{Name: parts[i].Name, Digest: parts[i].Digest})
+	}
+	return publish.PolicyDigest(digests).String()
 }
 
 func clientsOf(s *v1alpha1.RPCService) *Clients {

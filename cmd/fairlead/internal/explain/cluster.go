@@ -24,7 +24,11 @@ import (
 )
 
 // Cluster reads from an API server, with the rights of whoever Reader is.
-type Cluster struct{ Reader client.Reader }
+type Cluster struct {
+	Reader client.Reader
+	// Config is what Reader was made with; nil in tests that need none.
+	Config *rest.Config
+}
 
 // ErrNoCluster says that nothing names a cluster.
 var ErrNoCluster = errors.New("no cluster is named: set KUBECONFIG, or --kubeconfig")
@@ -48,7 +52,7 @@ func Connect(kubeconfig, context string) (cluster *Cluster, namespace string, er
 		return nil, "", fmt.Errorf("kubeconfig: %w", err)
 	}
 	reader, err := NewReader(cfg)
-	return &Cluster{reader}, namespace, err
+	return &Cluster{reader, cfg}, namespace, err
 }
 
 // NewReader makes a client that knows the kinds that are read here.
@@ -121,6 +125,7 @@ func (c *Cluster) Call(ctx context.Context, service Key, caller string) (*World,
 			return nil, err
 		}
 	}
+	r.noPolicy = r.noDigest
 	if _, err := r.list(ctx, &v1alpha1.RPCLimitPolicyList{}, own(v1alpha1.ResourceRPCLimitPolicies), service.Namespace,
 		"the limits of "+service.String()+" are not known"); err != nil {
 		return nil, err

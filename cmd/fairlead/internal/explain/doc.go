@@ -9,8 +9,9 @@
 // the operator, and merged by rpcruntime/policy, as in every client: the parts
 // that a caller would be sent are made here, and read as the caller reads them.
 // It writes nothing, and asks nobody but the API server, so it works while the
-// operator is down. It does not ask clients: how many hold what is served is what
-// the operator wrote into statuses.
+// operator is down. It does not ask clients, nor the operator: what its replicas
+// know of clients is put beside it by Count, and without that counts are what the
+// operator wrote into statuses.
 //
 // # Main flow
 //

@@ -197,7 +197,7 @@ func asJSON(t *testing.T, v any) string {
 // ask answers a question out of a cluster.
 func (s *server) ask(caller string, service Key, method string) (*Call, error) {
 	s.t.Helper()
-	w, err := (&Cluster{s}).Call(s.t.Context(), service, caller)
+	w, err := (&Cluster{Reader: s}).Call(s.t.Context(), service, caller)
 	if err != nil {
 		return nil, err
 	}
@@ -376,7 +376,7 @@ func TestFolder(t *testing.T) {
 
 func TestEndpoints(t *testing.T) {
 	s := newServer(t)
-	w, err := (&Cluster{s}).Endpoints(t.Context(), arith)
+	w, err := (&Cluster{Reader: s}).Endpoints(t.Context(), arith)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,11 +395,11 @@ func TestEndpoints(t *testing.T) {
 	}
 
 	s.forbidden = []string{"list endpointslices shop"}
-	if _, err := (&Cluster{s}).Endpoints(t.Context(), arith); err == nil || !strings.Contains(err.Error(), "endpointslices.discovery.k8s.io") {
+	if _, err := (&Cluster{Reader: s}).Endpoints(t.Context(), arith); err == nil || !strings.Contains(err.Error(), "endpointslices.discovery.k8s.io") {
 		t.Errorf("got %v", err)
 	}
 	s.forbidden = []string{"list rpccallpolicies shop"}
-	w, err = (&Cluster{s}).Endpoints(t.Context(), arith)
+	w, err = (&Cluster{Reader: s}).Endpoints(t.Context(), arith)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +415,7 @@ func TestOnePodTwice(t *testing.T) {
 	first := find[*discoveryv1.EndpointSlice](s, "arith-1")
 	second := find[*discoveryv1.EndpointSlice](s, "arith-2")
 	second.Endpoints[0].TargetRef = first.Endpoints[0].TargetRef
-	w, err := (&Cluster{s}).Endpoints(t.Context(), arith)
+	w, err := (&Cluster{Reader: s}).Endpoints(t.Context(), arith)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -453,7 +453,7 @@ func TestMassLoss(t *testing.T) {
 	s := newServer(t)
 	slice := find[*discoveryv1.EndpointSlice](s, "arith-1")
 	slice.Endpoints = slice.Endpoints[1:3]
-	w, err := (&Cluster{s}).Endpoints(t.Context(), arith)
+	w, err := (&Cluster{Reader: s}).Endpoints(t.Context(), arith)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -479,19 +479,19 @@ func TestStatus(t *testing.T) {
 		return b.String()
 	}
 	s := newServer(t)
-	st, err := (&Cluster{s}).StatusOf(t.Context(), nil, "shop", false)
+	st, err := (&Cluster{Reader: s}).StatusOf(t.Context(), nil, "shop", false)
 	golden(t, "status.txt", write(st, err))
 	golden(t, "status.json", asJSON(t, st))
 
 	s.forbidden = []string{"list endpointslices shop"}
-	st, err = (&Cluster{s}).StatusOf(t.Context(), []Key{arith}, "web", false)
+	st, err = (&Cluster{Reader: s}).StatusOf(t.Context(), []Key{arith}, "web", false)
 	golden(t, "status-rights.txt", write(st, err))
 
 	s.forbidden = []string{"list rpcservices"}
-	if _, err := (&Cluster{s}).StatusOf(t.Context(), nil, "shop", true); err == nil || !strings.Contains(err.Error(), "rpcservices.rpc.fairlead.dev") {
+	if _, err := (&Cluster{Reader: s}).StatusOf(t.Context(), nil, "shop", true); err == nil || !strings.Contains(err.Error(), "rpcservices.rpc.fairlead.dev") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := (&Cluster{s}).StatusOf(t.Context(), []Key{{Namespace: "shop", Name: "airth"}}, "shop", false); err == nil {
+	if _, err := (&Cluster{Reader: s}).StatusOf(t.Context(), []Key{{Namespace: "shop", Name: "airth"}}, "shop", false); err == nil {
 		t.Error("found what is not there")
 	}
 

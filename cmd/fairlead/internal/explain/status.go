@@ -23,6 +23,11 @@ import (
 type Status struct {
 	Services []ServiceStatus `json:"services"`
 	NotRead  []NotRead       `json:"notRead"`
+	// Missing are replicas of the operator whose clients are not known. NotAsked
+	// says why no replica was asked. With either, numbers of clients are those of
+	// the status.
+	Missing  []Missing `json:"missing,omitempty"`
+	NotAsked string    `json:"notAsked,omitempty"`
 }
 
 // ServiceStatus is one of them. What is not known is left out.
@@ -42,6 +47,10 @@ type ServiceStatus struct {
 	Created *time.Time `json:"created,omitempty"`
 	// Notes say what is out of order.
 	Notes []string `json:"notes,omitempty"`
+	// Without are clients that do not hold what is served, mostWithout at most;
+	// More is how many are not listed.
+	Without []Without `json:"without,omitempty"`
+	More    int       `json:"more,omitempty"`
 }
 
 // Status says how services stand: those that are named, or all that were read.
@@ -156,6 +165,24 @@ func (s *Status) WriteText(to io.Writer, now time.Time) error {
 			p.linef("%s  %s", s.Services[i].Service, note)
 		}
 	}
+	s.without(p)
 	p.notRead(s.NotRead)
+	p.missing(s.Missing, "; CLIENTS is what the operator last wrote into the status")
+	p.notAsked("which clients hold what is served, and which do not", s.NotAsked)
 	return p.err
+}
+
+// without lists clients that do not hold what is served.
+func (s *Status) without(p *printer) {
+	var rows []string
+	for i := range s.Services {
+		v := &s.Services[i]
+		for j := range v.Without {
+			rows = append(rows, row(v.Service, v.Without[j].row()))
+		}
+		if v.More > 0 {
+			rows = append(rows, row(v.Service, fmt.Sprintf("and %d more", v.More)))
+		}
+	}
+	p.section(row("SERVICE", "NOT CURRENT", "HAS", "FOR", "NOTE"), rows)
 }

@@ -62,6 +62,9 @@ func (c *Call) WriteText(to io.Writer) error {
 		row("caller", c.Caller.Namespace+"/"+c.Caller.Name, c.holding()),
 		row("target", c.Service, c.Method+", "+c.idempotency()),
 	}
+	if c.Callers != nil {
+		head = append(head, c.Callers.head())
+	}
 	if !c.offline {
 		head = append(head, row("clients", c.counted(), c.countedBy()))
 	}
@@ -91,7 +94,11 @@ func (c *Call) WriteText(to io.Writer) error {
 	p.section(row("CANNOT BE USED", "VALUE", "SET BY", "WHY"), fallbacks)
 	p.section(row("LIMIT", "EACH INSTANCE ADMITS", "SET BY"), limits)
 	p.section(row("WITHOUT EFFECT", "CONDITION", "REASON", "MESSAGE"), vain)
+	if c.Callers != nil {
+		c.Callers.write(p)
+	}
 	p.notRead(c.NotRead)
+	p.notAsked("which callers have this policy, and which do not", c.NotAsked)
 	return p.err
 }
 

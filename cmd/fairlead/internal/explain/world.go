@@ -27,6 +27,8 @@ type World struct {
 	notRead []NotRead
 	// noDigest: something could not be read that digests are made of.
 	noDigest bool
+	// noPolicy: call policies could not be read.
+	noPolicy bool
 	// unsure: whether the caller may subscribe is not known.
 	unsure bool
 }
