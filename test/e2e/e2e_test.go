@@ -19,17 +19,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestE2E installs the product and runs the scenarios. They build on each other:
-// the first leaves the operator, the second the service and its caller.
+// TestE2E installs the product and runs the scenarios. Each needs the operator
+// and nothing of the others. After one that failed, everything is installed anew
+// in an empty namespace.
 func TestE2E(t *testing.T) {
 	c := newCluster(t)
 	c.load()
 	c.reset()
-	defer func() { // a cleanup would come after the end of the test's context
-		if t.Failed() {
-			c.diagnose()
-		}
-	}()
 	for _, scenario := range []struct {
 		name string
 		run  func(*cluster)
@@ -37,19 +33,49 @@ func TestE2E(t *testing.T) {
 		{"install", (*cluster).install},
 		{"spread", (*cluster).samples},
 		{"updates", (*cluster).updates},
+		{"losses", (*cluster).losses},
 		{"tokens", (*cluster).tokens},
 		{"policies", (*cluster).policies},
+		{"sources", (*cluster).sources},
 		{"operator", (*cluster).operatorAway},
+		{"upgrade", (*cluster).upgrades},
 	} {
-		ok := t.Run(scenario.name, func(t *testing.T) {
-			began := time.Now()
-			scenario.run(c.in(t))
-			c.figures("%s: ok, %.0f s", scenario.name, time.Since(began).Seconds())
-		})
-		if !ok {
-			t.Fatalf("%s failed", scenario.name)
+		switch {
+		case c.scenario(t, scenario.name, scenario.run):
+		case scenario.name == "install":
+			t.FailNow()
+		default:
+			c.reset()
+			if !c.scenario(t, "install", (*cluster).install) {
+				t.FailNow()
+			}
 		}
 	}
+}
+
+// scenario runs one, and says in one line how it ended.
+func (c *cluster) scenario(t *testing.T, name string, run func(*cluster)) bool {
+	began := time.Now()
+	var ran bool // else -test.run leaves it out
+	var first string
+	ok := t.Run(name, func(t *testing.T) {
+		ran = true
+		d := c.in(t)
+		d.said = &first
+		defer func() { // a cleanup would come after the end of the test's context
+			if t.Failed() {
+				d.diagnose()
+			}
+		}()
+		run(d)
+	})
+	switch {
+	case !ok:
+		c.figures("%s: FAILED, %.0f s: %s", name, time.Since(began).Seconds(), first)
+	case ran:
+		c.figures("%s: ok, %.0f s", name, time.Since(began).Seconds())
+	}
+	return ok
 }
 
 // load hands the images to the nodes.
@@ -58,7 +84,7 @@ func (c *cluster) load() {
 	if os.Getenv("E2E_LOAD_IMAGE") == "" {
 		return
 	}
-	c.run("", "sh", "-c", `exec $E2E_LOAD_IMAGE "$@"`, "sh", filepath.Join(c.bin, "operator.tar"), filepath.Join(c.bin, "workload.tar"))
+	c.run("", "sh", "-c", `exec $E2E_LOAD_IMAGE "$@"`, "sh", filepath.Join(c.bin, "operator.tar"), filepath.Join(c.bin, "earlier/operator.tar"), filepath.Join(c.bin, "workload.tar"))
 }
 
 // reset makes the scenarios' namespace, empty.
@@ -108,16 +134,9 @@ func (c *cluster) samples() {
 		}
 		c.apply(string(text))
 	}
-	c.apply(c.injected("servers.yaml", "NAME", "arith"))
-	c.rolledOut(space, "arith")
+	c.serve("arith", "arith", 8972, 3)
 	k := c.call("arith", 100)
-	c.eventually(patience, "three endpoints", func() error {
-		r, err := k.tryReport()
-		if err == nil && r.Ready != 3 {
-			err = fmt.Errorf("%d", r.Ready)
-		}
-		return err
-	})
+	k.sees(3)
 	d := k.made(k.report(), 2000)
 	spread := d.spread()
 	c.figures("spread: %d calls, %d failed, over %d pods, max/mean %.3f, slowest %d ms", d.Begun, d.Failed, len(d.Pods), spread, d.Slowest)
@@ -132,6 +151,21 @@ func (c *cluster) samples() {
 	c.rolledOut(space, "arith")
 }
 
+// serve starts servers, and waits until they are ready.
+func (c *cluster) serve(name, group string, port, replicas int) {
+	c.Helper()
+	c.apply(c.injected("servers.yaml", "NAME", name, "GROUP", group, "PORT", strconv.Itoa(port), "REPLICAS", strconv.Itoa(replicas)))
+	c.rolledOut(space, name)
+}
+
+// work starts the service of most scenarios, and its caller.
+func (c *cluster) work() *caller {
+	c.Helper()
+	c.apply(c.manifest("work.yaml"))
+	c.serve("work", "work", 8972, 3)
+	return c.call("work", rate)
+}
+
 // updates replaces all Pods of a service, many times, under load. There is no
 // preStop hook.
 func (c *cluster) updates() {
@@ -139,10 +173,7 @@ func (c *cluster) updates() {
 	if given, err := strconv.Atoi(os.Getenv("E2E_UPDATES")); err == nil {
 		n = given
 	}
-	c.apply(c.manifest("work.yaml"))
-	c.apply(c.injected("servers.yaml", "NAME", "work"))
-	c.rolledOut(space, "work")
-	k := c.call("work", rate)
+	k := c.work()
 	all := k.report()
 	for i := range n {
 		began := time.Now()

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,35 @@ type cluster struct {
 	objects client.Client
 	// bin has the programs and images, root is the repository.
 	bin, root string
+	// said is the first line of what the test found wrong, for a summary.
+	said *string
+}
+
+// Errorf is that of the test, and kept for the summary.
+func (c *cluster) Errorf(format string, args ...any) {
+	c.Helper()
+	c.note(fmt.Sprintf(format, args...))
+	c.TB.Errorf(format, args...)
+}
+
+// Fatalf is that of the test, and kept for the summary.
+func (c *cluster) Fatalf(format string, args ...any) {
+	c.Helper()
+	c.note(fmt.Sprintf(format, args...))
+	c.TB.Fatalf(format, args...)
+}
+
+// Fatal is that of the test, and kept for the summary.
+func (c *cluster) Fatal(args ...any) {
+	c.Helper()
+	c.note(fmt.Sprint(args...))
+	c.TB.Fatal(args...)
+}
+
+func (c *cluster) note(text string) {
+	if c.said != nil && *c.said == "" {
+		*c.said, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	}
 }
 
 // newCluster connects to the cluster that KUBECONFIG names.
@@ -220,7 +250,19 @@ func (c *cluster) rolledOut(namespace, name string) {
 		if len(pods) != int(want) {
 			return fmt.Errorf("%d Pods are there, want %d", len(pods), want)
 		}
+		for i := range pods {
+			if !ready(&pods[i]) {
+				return fmt.Errorf("%s is not ready", pods[i].Name)
+			}
+		}
 		return nil
+	})
+}
+
+// ready says whether a Pod is, and stays.
+func ready(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
 }
 

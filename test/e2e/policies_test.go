@@ -26,7 +26,7 @@ const (
 // policies changes a policy under load, and looks when calls go by it; then it
 // adds one that loses, one that is refused, and takes all away.
 func (c *cluster) policies() {
-	k := c.call("work", rate)
+	k := c.work()
 	before := k.report()
 	var slowest, slowestStatus time.Duration
 	for i := range changes {
@@ -44,6 +44,8 @@ func (c *cluster) policies() {
 	}
 	c.figures("policies: %d changes, in force after %d ms at most, all clients counted after %.1f s at most",
 		changes, slowest.Milliseconds(), slowestStatus.Seconds())
+
+	k.explained()
 
 	c.apply(policy("work-late", "2s"))
 	c.eventually(patience, "the verdict on a policy that lost", func() error {

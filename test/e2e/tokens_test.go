@@ -113,23 +113,34 @@ func (c *cluster) counted(metric, label string) (sum float64) {
 			return errors.New("no replica")
 		}
 		for _, pod := range replicas {
-			body, err := c.ask(operatorSpace, pod.Name, "/metrics")
+			n, err := c.metric(pod.Name, metric, label)
 			if err != nil {
 				return err
 			}
-			for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
-				line := lines.Text()
-				if !strings.HasPrefix(line, metric+"{") || !strings.Contains(line, label) {
-					continue
-				}
-				value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-				if err != nil {
-					return fmt.Errorf("%s: %w", line, err)
-				}
-				sum += value
-			}
+			sum += n
 		}
 		return nil
 	})
 	return sum
+}
+
+// metric adds up a metric of one replica, of the series that have the label.
+func (c *cluster) metric(pod, metric, label string) (sum float64, err error) {
+	body, err := c.ask(operatorSpace, pod, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
+		line := lines.Text()
+		end := strings.LastIndexByte(line, ' ')
+		if name, _, _ := strings.Cut(line[:max(end, 0)], "{"); name != metric || !strings.Contains(line, label) {
+			continue
+		}
+		value, err := strconv.ParseFloat(line[end+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", line, err)
+		}
+		sum += value
+	}
+	return sum, nil
 }

@@ -31,8 +31,9 @@ const (
 
 // load makes calls at a steady rate. Its methods are safe for concurrent use.
 type load struct {
-	client *rpcruntime.Client
-	rate   int
+	// clients make the calls in turn, each of a runtime of its own.
+	clients []*rpcruntime.Client
+	rate    int
 	// id makes ids of this process unlike those of any other.
 	id    string
 	tally *tally
@@ -41,35 +42,41 @@ type load struct {
 }
 
 // call makes calls until ctx ends.
-func call(ctx context.Context, address, service string, rate int) error {
-	if service == "" || rate < 1 {
-		return fmt.Errorf("--service %q and --rate %d: both are needed", service, rate)
-	}
-	rt, err := newRuntime()
-	if err != nil {
-		return err
+func call(ctx context.Context, address, service string, rate, clients int) (err error) {
+	if service == "" || rate < 1 || clients < 1 {
+		return fmt.Errorf("--service %q, --rate %d and --clients %d: all are needed", service, rate, clients)
 	}
 	pod, err := os.Hostname()
 	if err != nil {
 		return err
 	}
 	l := &load{
-		client: rt.NewClient(service), rate: rate, id: pod + "-" + strconv.FormatInt(time.Now().UnixNano(), 36),
+		rate: rate, id: pod + "-" + strconv.FormatInt(time.Now().UnixNano(), 36),
 		tally: newTally(), slots: make(chan struct{}, maxUnderWay),
+	}
+	for range clients {
+		rt, err := newRuntime()
+		if err != nil {
+			return err
+		}
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
+			defer cancel()
+			err = errors.Join(err, rt.Close(ctx))
+		}()
+		l.clients = append(l.clients, rt.NewClient(service))
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", ok)
-	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) { l.tally.tell(w, l.client) })
+	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) { l.tally.tell(w, l.clients) })
 	mux.HandleFunc("GET /told", l.tally.tellWrites)
-	mux.HandleFunc("POST /exit", exit)
+	mux.HandleFunc("POST /kill", kill)
 	end, err := web(ctx, address, mux)
 	if err != nil {
 		return err
 	}
 	l.run(ctx)
-	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
-	defer cancel()
-	return errors.Join(rt.Close(closeCtx), end())
+	return end()
 }
 
 // run makes calls until ctx ends, and waits for those under way.
@@ -109,18 +116,18 @@ func (l *load) start(ctx context.Context, n int) {
 	}
 	l.calls.Go(func() {
 		defer func() { <-l.slots }()
-		ctx := context.WithoutCancel(ctx)
+		ctx, client := context.WithoutCancel(ctx), l.clients[n/share%len(l.clients)]
 		if n%share == share-1 {
-			l.one(ctx, arith.Add, "add-"+l.id+"-"+strconv.Itoa(n), arith.Args{A: n, B: 1}, n+1)
+			l.one(ctx, client, arith.Add, "add-"+l.id+"-"+strconv.Itoa(n), arith.Args{A: n, B: 1}, n+1)
 		} else {
-			l.one(ctx, arith.Mul, "", arith.Args{A: n, B: 3}, 3*n)
+			l.one(ctx, client, arith.Mul, "", arith.Args{A: n, B: 3}, 3*n)
 		}
 	})
 }
 
 // one makes one call and counts it. Only calls that are not idempotent have an
 // id.
-func (l *load) one(ctx context.Context, method, id string, args arith.Args, want int) {
+func (l *load) one(ctx context.Context, client *rpcruntime.Client, method, id string, args arith.Args, want int) {
 	began := time.Now()
 	l.tally.begin()
 	var reply arith.Reply
@@ -128,7 +135,7 @@ func (l *load) one(ctx context.Context, method, id string, args arith.Args, want
 	if id != "" {
 		ctx = rpcruntime.WithMetadata(ctx, rpcruntime.Metadata{metaID: id})
 	}
-	err := rpcruntime.CallInto(ctx, l.client, method, &args, &reply, rpcruntime.ReplyMetadata(&md))
+	err := rpcruntime.CallInto(ctx, client, method, &args, &reply, rpcruntime.ReplyMetadata(&md))
 	if err == nil && reply.C != want {
 		err = fmt.Errorf("the answer is %d, want %d", reply.C, want)
 	}

@@ -6,7 +6,7 @@
 // the cluster: rpcruntime.New finds registry, token and identity by itself.
 //
 //	workload serve  --listen :8972 --ledger http://ledger:8080
-//	workload call   --service work --rate 300
+//	workload call   --service work --rate 300 --clients 1
 //	workload ledger
 //
 // Each serves HTTP at --http: /readyz, and what it has to tell.
@@ -78,10 +78,11 @@ func run(ctx context.Context, args []string) error {
 	case "call":
 		service := flags.String("service", "", "the service to call, [NAMESPACE/]NAME")
 		rate := flags.Int("rate", 0, "calls per second; every tenth is not idempotent")
+		clients := flags.Int("clients", 1, "runtimes among which the calls are spread; each has its own connection to the registry")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return call(ctx, *address, *service, *rate)
+		return call(ctx, *address, *service, *rate, *clients)
 	case "ledger":
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
@@ -121,8 +122,9 @@ func web(ctx context.Context, address string, mux *http.ServeMux) (end func() er
 // ok answers probes.
 func ok(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
 
-// exit ends the process in the middle of whatever it does, as SIGKILL would,
-// which the first process of a container cannot send itself.
-func exit(http.ResponseWriter, *http.Request) {
-	os.Exit(1) //nolint:forbidigo // ending is what was asked for
+// kill ends the process by SIGKILL. The first process of a container cannot send
+// it to itself: the Pod has to share its process namespace.
+func kill(w http.ResponseWriter, _ *http.Request) {
+	err := syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	http.Error(w, fmt.Sprintf("still here, is shareProcessNamespace missing? %v", err), http.StatusInternalServerError)
 }

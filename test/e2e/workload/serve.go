@@ -45,7 +45,7 @@ func serve(ctx context.Context, address, listen, ledger string) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", ok)
-	mux.HandleFunc("POST /exit", exit)
+	mux.HandleFunc("POST /kill", kill)
 	end, err := web(ctx, address, mux)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -34,9 +35,11 @@ type report struct {
 	// LeftMost is the most that a server saw left of a call's deadline, in
 	// milliseconds, since the last report: the timeout that is in force.
 	LeftMost int64 `json:"leftMostMillis"`
-	// Digest is the state of the service by which calls are made.
-	Digest string `json:"digest"`
-	Ready  int    `json:"ready"` // endpoints
+	// Digests are the states of the service by which calls are made, and how many
+	// clients have each.
+	Digests map[string]int `json:"digests"`
+	// Ready is the number of ready endpoints, of the client that has fewest.
+	Ready int `json:"ready"`
 }
 
 // writes counts calls that are not idempotent.
@@ -117,23 +120,32 @@ func (t *tally) write(id string, err error) {
 }
 
 // tell answers with the report.
-func (t *tally) tell(w http.ResponseWriter, client *rpcruntime.Client) {
-	digest, ready := "", 0
-	if snapshot := client.Snapshot(); snapshot != nil {
-		digest = snapshot.Digest.Short()
-		for i := range snapshot.Endpoints {
-			if snapshot.Endpoints[i].State == policy.Ready {
-				ready++
-			}
+func (t *tally) tell(w http.ResponseWriter, clients []*rpcruntime.Client) {
+	digests, fewest := map[string]int{}, math.MaxInt
+	for _, client := range clients {
+		digest, ready := "none", 0
+		if snapshot := client.Snapshot(); snapshot != nil {
+			digest, ready = snapshot.Digest.Short(), readyIn(snapshot)
 		}
+		digests[digest]++
+		fewest = min(fewest, ready)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.now.Digest, t.now.Ready = digest, ready
+	t.now.Digests, t.now.Ready = digests, fewest
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(&t.now); err == nil {
 		t.now.Slowest, t.now.LeftMost = 0, 0
 	}
+}
+
+func readyIn(snapshot *policy.Snapshot) (n int) {
+	for i := range snapshot.Endpoints {
+		if snapshot.Endpoints[i].State == policy.Ready {
+			n++
+		}
+	}
+	return n
 }
 
 // tellWrites answers with what the caller was told of each call that is not
