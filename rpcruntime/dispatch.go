@@ -134,7 +134,8 @@ func (s *Server) begin(t *task) {
 	case err != nil:
 		ender.ConnEnded(err)
 	}
-	if t.handler.pace.isQuick() && t.in.RunHere(t) {
+	t.alone = t.in.Alone()
+	if t.handler.pace.isQuick(t.alone) && t.in.RunHere(t) {
 		s.workers.all.Add(1)
 		return
 	}

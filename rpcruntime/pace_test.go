@@ -16,12 +16,12 @@ func TestPace(t *testing.T) {
 	p := new(pace)
 	calls := func(n int, took time.Duration) {
 		for range n {
-			p.note(took, p.isQuick())
+			p.note(took, p.isQuick(false), false)
 		}
 	}
 	want := func(quick bool, when string) {
 		t.Helper()
-		if p.isQuick() != quick {
+		if p.isQuick(false) != quick {
 			t.Errorf("%s: quick is %v", when, !quick)
 		}
 	}
@@ -60,6 +60,23 @@ func TestPace(t *testing.T) {
 	want(true, "until it is tried again")
 }
 
+// Of a call that nobody waits behind more is forgiven.
+func TestPaceOfCallsThatAreAlone(t *testing.T) {
+	p := new(pace)
+	for range 10 * quickCalls {
+		p.note(quickAlone, p.isQuick(true), true)
+	}
+	if !p.isQuick(true) || p.isQuick(false) {
+		t.Errorf("alone %v, among others %v", p.isQuick(true), p.isQuick(false))
+	}
+	for range quickCalls {
+		p.note(quickAlone+1, p.isQuick(true), true)
+	}
+	if p.isQuick(true) {
+		t.Error("quick after calls that took too long even alone")
+	}
+}
+
 // Of handlers that wait now and then, and so are run by others, more is forgiven
 // than by the reader, but not much more.
 func TestPaceOfThoseRunByOthers(t *testing.T) {
@@ -70,9 +87,9 @@ func TestPaceOfThoseRunByOthers(t *testing.T) {
 			if i%every == 0 {
 				took = 2 * slowCall
 			}
-			p.note(took, false)
+			p.note(took, false, false)
 		}
-		if p.isQuick() != want {
+		if p.isQuick(false) != want {
 			t.Errorf("one in %d takes long: quick is %v", every, !want)
 		}
 	}
@@ -82,13 +99,13 @@ func TestPaceOfThoseRunByOthers(t *testing.T) {
 func TestPaceTriesAgain(t *testing.T) {
 	p := new(pace)
 	for range 20 {
-		for n := 0; !p.isQuick(); n++ {
+		for n := 0; !p.isQuick(false); n++ {
 			if n > maxPenalty+quickCalls {
 				t.Fatal("not quick after the longest penalty")
 			}
-			p.note(0, false)
+			p.note(0, false, false)
 		}
-		p.note(slowCall, true)
+		p.note(slowCall, true, false)
 	}
 }
 

@@ -30,6 +30,7 @@ type task struct {
 	ticket  limit.Ticket
 	peer    *Peer // who makes this call; shared by the calls of a connection, and not changed
 	here    bool  // the reader of its connection runs it
+	alone   bool  // no other was on its connection when it came
 	over    bool  // it has been answered; for oneway calls only, guarded by srv.loose
 	// took is the time from the frame's arrival until the handler has returned.
 	took time.Duration
@@ -114,7 +115,7 @@ func (t *task) run() (reply handlerReply, e *status.Error, mark wire.Retry) {
 	}
 	reply, err := t.invoke(ctx, direct)
 	t.took = time.Since(t.in.Received)
-	t.handler.pace.note(t.took-waited, t.here)
+	t.handler.pace.note(t.took-waited, t.here, t.alone)
 	if err != nil {
 		return handlerReply{}, status.Convert(err), t.markOf(err)
 	}

@@ -105,6 +105,7 @@ func (c *serverRole) track(in *Inbound) (first bool, refused *status.Error) {
 	c.serving++
 	c.calls++
 	c.running.insert(in)
+	in.alone = c.calls == 1
 	return c.read == 1, refused
 }
 

@@ -57,6 +57,10 @@ func (in *Inbound) RunHere(r Runner) bool {
 	return true
 }
 
+// Alone reports whether no other request was being served on the connection, or
+// had been read from it, when this one came. To be called by Handler.Request itself.
+func (in *Inbound) Alone() bool { return in.alone }
+
 // runNext runs a handler as the reader.
 func (c *ServerConn) runNext() error {
 	h := c.here

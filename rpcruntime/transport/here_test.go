@@ -210,6 +210,35 @@ func TestDrainWritesWhatTheReaderHasAnswered(t *testing.T) {
 	}
 }
 
+func TestAlone(t *testing.T) {
+	release := make(chan struct{})
+	alone := make(chan string, 8)
+	peer, _, _ := serveInPlace(t, Config{}, func(in *Inbound) {
+		alone <- fmt.Sprint(string(in.Payload), " ", in.Alone())
+		if string(in.Payload) == "held" {
+			<-release
+		}
+		echoBack(in)
+	})
+	want := func(lines ...string) {
+		t.Helper()
+		for _, line := range lines {
+			if got := <-alone; got != line {
+				t.Errorf("got %s, want %s", got, line)
+			}
+		}
+	}
+	peer.send(requests("one"))
+	want("one true")
+	peer.answers(1)
+	peer.send(requests("first", "held"))
+	want("first false", "held true") // the last that was read: the first has been answered
+	peer.send(request(9, "beside"))
+	want("beside false")
+	close(release)
+	peer.answers(3)
+}
+
 // Where there is hardly any room for answers they come all the same.
 func TestReaderWithoutRoomForAnswers(t *testing.T) {
 	peer, _, _ := serveInPlace(t, Config{WriteBuffer: 1}, echoBack)

@@ -32,6 +32,7 @@ type Inbound struct {
 	answered func(Answer)
 	buf      *buffer.Buffer
 	here     bool // the reader runs it, and writes its answer
+	alone    bool // see Alone
 
 	// The rest is guarded by Conn.mu.
 

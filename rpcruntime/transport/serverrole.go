@@ -69,6 +69,7 @@ func (c *serverRole) request(f wire.Frame) {
 	}
 	c.r.unhold() // from here on it counts as a request
 	first, refused := c.track(in)
+	in.alone = in.alone && !c.r.partial()
 	if first {
 		c.firstRequest(f)
 	}
