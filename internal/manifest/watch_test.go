@@ -88,6 +88,15 @@ func write(t *testing.T, text string, path ...string) {
 	}
 }
 
+// replace is write at once: who looks meanwhile sees no file that is still empty.
+func replace(t *testing.T, text string, path ...string) {
+	t.Helper()
+	file := filepath.Join(path...)
+	next := filepath.Join(filepath.Dir(file), ".next")
+	write(t, text, next)
+	must(t, os.Rename(next, file))
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -114,17 +123,16 @@ func TestWatchHears(t *testing.T) {
 	}
 	write(t, service("c"), dir, "deep", "deeper", "c.json")
 	w.await("a new folder in a new folder", 0, "a", "b", "c")
-	write(t, service("c", "A.B"), dir, "deep", "deeper", "c.json")
+	replace(t, service("c", "A.B"), dir, "deep", "deeper", "c.json")
 	third := w.await("a change in it", 0, "a", "b", "c")
 	if third.set.RPCServices[2].Generation != 2 {
 		t.Errorf("generation %d after a change", third.set.RPCServices[2].Generation)
 	}
 
-	write(t, service("b2"), dir, ".b.yml.swp")
-	must(t, os.Rename(filepath.Join(dir, ".b.yml.swp"), filepath.Join(dir, "b.yml")))
+	replace(t, service("b2"), dir, "b.yml")
 	w.await("an editor's rename", 0, "a", "b2", "c")
 
-	write(t, broken, dir, "b.yml")
+	replace(t, broken, dir, "b.yml")
 	kept := w.await("a file that breaks", 1, "a", "b2", "c")
 	if f := kept.findings[0]; f.File != filepath.Join(dir, "b.yml") || f.Line != 4 || f.Field != "spec.source" {
 		t.Errorf("finding %+v", f)

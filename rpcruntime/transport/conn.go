@@ -41,7 +41,7 @@ type Conn struct {
 	lone atomic.Pointer[lone]
 	// streak counts the lone calls in a row, woken the frames that others were woken
 	// for, in turns of letRun. The reader's.
-	streak, woken int32
+	streak, woken int16
 	endOnce       sync.Once
 	// reason is why the connection ended; set once, before ended is fired.
 	reason error

@@ -16,10 +16,11 @@ const loadInterval = 100 * time.Millisecond
 // requests come. A caller that does not read what it was told is told nothing
 // more. docs/wire-protocol.md §8
 func (c *serverRole) sendLoad() {
-	if !c.tellsLoad || c.r.lastRead.Sub(c.loadAt) < loadInterval {
+	now := c.r.lastRead.Sub(c.callee.began)
+	if !c.tellsLoad || now-c.loadAt < loadInterval {
 		return
 	}
-	c.loadAt = c.r.lastRead
+	c.loadAt = now
 	if c.w.controlPiles() {
 		return
 	}

@@ -68,8 +68,11 @@ const (
 
 // note counts the calls that are alone, in a row.
 func (c *Conn) note(alone bool) {
-	if c.streak++; !alone || c.cfg.Wheel == nil {
+	switch {
+	case !alone || c.cfg.Wheel == nil:
 		c.streak = 0
+	case c.streak < loneCalls:
+		c.streak++
 	}
 }
 

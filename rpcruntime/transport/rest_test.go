@@ -300,8 +300,13 @@ func TestAnnouncementsShareWords(t *testing.T) {
 	e := NewCallee(Config{}, newCallee())
 	one := wire.Announcement{Caller: "a/b", To: "c/d", UID: "1", Features: []string{"x"}}
 	two := wire.Announcement{Caller: "a/b", To: "other", UID: "1", Features: []string{"x"}}
-	e.share(&one)
-	e.share(&two)
+	again := one
+	if e.share(&one) != &one || e.share(&again) != &one {
+		t.Error("the same announcement is kept twice")
+	}
+	if e.share(&two) != &two {
+		t.Error("another announcement is taken for the same")
+	}
 	if two.To != "other" || two.Caller != "a/b" || &two.Features[0] != &one.Features[0] {
 		t.Errorf("%+v after %+v", two, one)
 	}

@@ -58,10 +58,10 @@ type ServerConn struct {
 	// drained: a drain was started.
 	drained bool
 
-	// tellsLoad: the caller wants to be told the load; loadAt is when it last was.
-	// The reader's.
+	// tellsLoad: the caller wants to be told the load; loadAt is when it last was, as
+	// a time since Callee.began. The reader's.
 	tellsLoad bool
-	loadAt    time.Time
+	loadAt    time.Duration
 	here      *here
 
 	// first is fired once the first ordinary request was read.
@@ -78,27 +78,37 @@ type Callee struct {
 	handler Handler
 	// latest is what was announced on some connection.
 	latest atomic.Pointer[wire.Announcement]
+	// began is loadInterval before it was made: 0 since then is long ago.
+	began time.Time
 }
 
 // NewCallee makes connections that take what arrives to h.
 func NewCallee(cfg Config, h Handler) *Callee {
-	return &Callee{cfg: cfg.withDefaults(), handler: h}
+	return &Callee{cfg: cfg.withDefaults(), handler: h, began: time.Now().Add(-loadInterval)}
 }
 
-// share makes a hold the words of another connection's announcement where they are
-// the same: mostly they are, for whom it is meant for at least is us.
-func (e *Callee) share(a *wire.Announcement) {
+// share returns what to keep of an announcement: that of another connection, if it
+// says the same, as those of one caller do. Else a with the words of another's where
+// they are the same: whom it is meant for at least is us. Its Seq may be another's.
+func (e *Callee) share(a *wire.Announcement) *wire.Announcement {
 	if l := e.latest.Load(); l != nil {
-		for _, same := range [...]struct{ mine, other *string }{{&a.Caller, &l.Caller}, {&a.To, &l.To}, {&a.UID, &l.UID}} {
-			if *same.mine == *same.other {
-				*same.mine = *same.other
+		same := slices.Equal(a.Features, l.Features)
+		if same {
+			a.Features = l.Features
+		}
+		for _, word := range [...]struct{ mine, other *string }{{&a.Caller, &l.Caller}, {&a.To, &l.To}, {&a.UID, &l.UID}} {
+			if *word.mine == *word.other {
+				*word.mine = *word.other
+			} else {
+				same = false
 			}
 		}
-		if slices.Equal(a.Features, l.Features) {
-			a.Features = l.Features
+		if same {
+			return l
 		}
 	}
 	e.latest.Store(a) // from now on it does not change
+	return a
 }
 
 // NewServer is Callee.Serve for a single connection.

@@ -96,10 +96,10 @@ func (c *serverRole) firstRequest(f wire.Frame) {
 	if !ok || a.Seq != f.Seq {
 		return
 	}
-	c.callee.share(&a)
-	c.peer.Store(&a)
-	c.tellsLoad = c.cfg.Load != nil && wire.Has(a.Features, wire.FeatureLoad)
-	c.callee.handler.Announced(c.conn(), &a)
+	kept := c.callee.share(&a)
+	c.peer.Store(kept)
+	c.tellsLoad = c.cfg.Load != nil && wire.Has(kept.Features, wire.FeatureLoad)
+	c.callee.handler.Announced(c.conn(), kept)
 	hello := wire.AppendHello(nil, wire.Hello{Seq: f.Seq, Features: c.features()})
 	c.w.control(controlHeader(), wire.ControlPath, wire.MethodHello, hello)
 	c.sendWindow()
