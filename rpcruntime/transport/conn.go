@@ -258,6 +258,7 @@ func (c *Conn) stopReading() {
 // Closing with unread input would make the kernel throw away answers still
 // unsent. docs/wire-protocol.md §8
 func (c *Conn) finishWriting() {
+	c.w.flushHere() // answers that whoever put them there had not come to write
 	c.w.close(errClosed)
 	c.w.settle()
 	half, ok := c.nc.(interface{ CloseWrite() error })

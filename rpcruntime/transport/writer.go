@@ -397,12 +397,9 @@ func (w *writer) abandon() {
 	w.writing = &nothing
 }
 
-// settle waits until nobody writes. REQUIRES: closed.
+// settle waits until nobody writes.
 func (w *writer) settle() {
 	w.mu.Lock()
-	if len(w.ctl)+len(w.data)+w.refBytes > 0 && w.startLocked() {
-		w.goFlush() // answers that whoever put them here had not come to write
-	}
 	for w.busy {
 		if w.quiet == nil {
 			w.quiet = make(chan struct{})
